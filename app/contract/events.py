@@ -1,0 +1,133 @@
+"""What a training run reports, one JSON object a line, in order. `seq` counts from 1 within an attempt."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from app.contract.failures import Failure
+from app.contract.plan import Plan
+from app.contract.report import Report
+
+Phase = Literal["planning", "baseline", "training", "measuring"]
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[a-z0-9_]+){0,3}$", max_length=100)]
+
+
+class Reported(BaseModel):
+    """A line of the run's report."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    seq: int = Field(ge=1)
+    time: datetime
+
+
+class PhaseBegun(Reported):
+    """The run entered a phase of its work."""
+
+    type: Literal["phase"] = "phase"
+    phase: Phase
+
+
+class Planned(Reported):
+    """The plan of the run, the same as a dry run would give."""
+
+    type: Literal["plan"] = "plan"
+    plan: Plan
+
+
+class Metrics(Reported):
+    """Values at one optimizer step, counted from 1. NaN and infinities are values too."""
+
+    type: Literal["metrics"] = "metrics"
+    step: int = Field(ge=1)
+    values: dict[MetricName, float] = Field(min_length=1, max_length=100)
+
+
+class Progress(BaseModel):
+    """How far the run is, over all its phases that train: `fraction` in [0, 1], `eta_s` in seconds."""
+
+    epoch: int = Field(description="Epochs completed.")
+    epochs: int
+    step: int = Field(description="Optimizer steps completed.")
+    steps: int
+    fraction: float = Field(ge=0, le=1)
+    eta_s: float | None = None
+
+
+class Progressed(Reported):
+    """About once a second while training."""
+
+    type: Literal["progress"] = "progress"
+    progress: Progress
+
+
+class EpochEnded(Reported):
+    """An epoch of training and its evaluation are over."""
+
+    type: Literal["epoch"] = "epoch"
+    phase: Phase
+    epoch: int = Field(ge=1)
+    values: dict[MetricName, float]
+
+
+class CheckpointSaved(Reported):
+    """A checkpoint is durable: its files are renamed into place and the folder is synced."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    phase: Phase
+    epoch: int = Field(description="Epochs completed.")
+    step: int = Field(description="Optimizer steps completed.")
+    path: str = Field(max_length=200, description="Folder, relative to the attempt's folder.")
+    size_bytes: int
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the checkpoint's manifest.")
+
+
+class Noted(Reported):
+    """Something that a person should know: skipped files, a halved rate, a resumed run."""
+
+    type: Literal["note"] = "note"
+    level: Literal["info", "warning"]
+    code: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)
+    message: str = Field(max_length=4000)
+    data: dict[str, Any] = {}
+
+
+class ArtifactFile(BaseModel):
+    """A file that the job leaves to its user."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    path: str = Field(max_length=200, description="Relative to the attempt's folder.")
+    size_bytes: int
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    media_type: str = "application/octet-stream"
+
+
+class Succeeded(Reported):
+    """The last line of a run that did all its work."""
+
+    type: Literal["succeeded"] = "succeeded"
+    report: Report
+    artifacts: list[ArtifactFile]
+
+
+class Failed(Reported):
+    """The last line of a run that cannot go on."""
+
+    type: Literal["failed"] = "failed"
+    failure: Failure
+
+
+class Stopped(Reported):
+    """The last line of a run that was asked to stop; `saved` says whether a checkpoint of the last step is there."""
+
+    type: Literal["stopped"] = "stopped"
+    saved: bool
+
+
+Event = Annotated[
+    PhaseBegun | Planned | Metrics | Progressed | EpochEnded | CheckpointSaved | Noted | Succeeded | Failed | Stopped,
+    Field(discriminator="type"),
+]
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+"""Reads one line; `event.model_dump_json()` writes it. Non-finite values travel as "NaN", "Infinity", "-Infinity"."""

@@ -1,0 +1,151 @@
+"""The job spec: the families put together, the rules between them, and the spec with every default made explicit."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from app.contract.augment import Augment, Normalize, RandomCrop, Resize
+from app.contract.compression import Compression
+from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
+from app.contract.distributed import Distributed, Single
+from app.contract.models import Model, Timm
+from app.contract.spec import Int, Problem, Spec, refuse
+from app.contract.training import Baseline, Limits, NoBaseline, Training
+
+JobName = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
+LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
+Priority = Annotated[Int, Field(ge=-1000, le=1000)]
+
+DEFAULT_SIZE = (224, 224)
+DEFAULT_BUILTIN_SIZE = (32, 32)
+"""What images are resized to when no augmentation says a size; the built-in sets are tiny."""
+
+
+class JobSpec(Spec):
+    """What to train, on what, how varied, how compressed, over how many processes. Only data and model are required."""
+
+    name: JobName = Field("", description="For people; need not be unique. Empty: made from model and data.")
+    labels: Labels = Field({}, description="For filters: `GET /v1/jobs?label.team=vision`.")
+    priority: Priority = Field(0, description="Higher is claimed first.")
+    dataset: Data
+    model: Model
+    augment: tuple[Augment, ...] = Field((), max_length=32, description="Applied in this order.")
+    compression: tuple[Compression, ...] = Field((), max_length=8, description="Applied in this order.")
+    distributed: Distributed = Single()
+    training: Training = Training()
+    baseline: Baseline = NoBaseline()
+    limits: Limits = Limits()
+
+    examples: ClassVar[list[dict[str, Any]]] = [
+        {"dataset": {"kind": "builtin", "name": "digits"}, "model": {"kind": "timm", "name": "resnet10t"}},
+        {
+            "name": "digits-resnet",
+            "labels": {"team": "vision"},
+            "dataset": {"kind": "builtin", "name": "digits"},
+            "model": {"kind": "timm", "name": "resnet10t"},
+            "augment": [
+                {"kind": "random_crop", "size": [32, 32], "scale": [0.6, 1.0]},
+                {"kind": "random_flip", "axis": "horizontal", "probability": 0.5},
+                {"kind": "random_rotate", "degrees": 15},
+            ],
+            "compression": [{"kind": "depthwise_separable"}, {"kind": "activation_compression", "ratio": 2}],
+            "distributed": {"kind": "ddp", "processes": 2},
+            "training": {
+                "epochs": 15,
+                "batch_size": 64,
+                "optimizer": {"kind": "adamw", "learning_rate": 0.003, "weight_decay": 0.05},
+                "schedule": {"kind": "cosine", "warmup_epochs": 1},
+            },
+            "baseline": {"kind": "train"},
+        },
+    ]
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        refuse("JobSpec", self._problems(), self)
+        return self
+
+    def _problems(self) -> Iterator[Problem]:
+        yield from _training_problems(self.training, self.distributed.processes)
+        yield from _order_problems(self.augment)
+        yield from _crop_problems(self)
+        yield from _channel_problems(self)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of what the network sees, in pixels: the last size that the augmentations set."""
+        sizes = [augment.size for augment in self.augment if isinstance(augment, RandomCrop | Resize)]
+        return sizes[-1] if sizes else _default_size(self.dataset)
+
+    def resolved(self) -> "JobSpec":
+        """The same job with name, image size and normalisation written out: what the service stores and shows."""
+        augment = self.augment
+        if not any(isinstance(each, RandomCrop | Resize) for each in augment):
+            augment = (Resize(size=self.image_size), *augment)
+        if not any(isinstance(each, Normalize) for each in augment):
+            augment = (*augment, Normalize())
+        return self.model_copy(update={"augment": augment, "name": self.name or _made_up_name(self)})
+
+
+def _training_problems(training: Training, processes: int) -> Iterator[Problem]:
+    if training.batch_size % processes:
+        near = max(training.batch_size // processes, 1) * processes
+        detail = f"The global batch is divided among {processes} processes: use a multiple of it, for example {near}."
+        yield Problem(("training", "batch_size"), "not_divisible", detail)
+    if training.schedule.warmup_epochs > training.epochs:
+        detail = f"The warm-up is longer than the {training.epochs} epochs of training: shorten it, or train longer."
+        yield Problem(("training", "schedule", "warmup_epochs"), "too_long", detail)
+
+
+def _order_problems(augment: tuple[Augment, ...]) -> Iterator[Problem]:
+    kinds = [each.kind for each in augment]
+    if "normalize" in kinds:
+        for index in range(kinds.index("normalize") + 1, len(kinds)):
+            yield Problem(("augment", index), "after_normalize", "normalize is always last: move it behind this one.")
+
+
+def _crop_problems(spec: JobSpec) -> Iterator[Problem]:
+    """A pad-and-crop must fit into the padded image wherever that image's size is known from the spec."""
+    size = BUILTIN_SIZES[spec.dataset.name] if isinstance(spec.dataset, Builtin) else None
+    for index, each in enumerate(spec.augment):
+        if isinstance(each, RandomCrop) and not each.scale and size:
+            padded = (size[0] + 2 * each.padding, size[1] + 2 * each.padding)
+            if each.size[0] > padded[0] or each.size[1] > padded[1]:
+                detail = (
+                    f"A crop of {each.size[0]}x{each.size[1]} does not fit the {padded[0]}x{padded[1]} padded image: "
+                    "put a resize before it, raise padding, or give scale to make size the output size."
+                )
+                yield Problem(("augment", index, "size"), "larger_than_image", detail)
+        if isinstance(each, RandomCrop | Resize):
+            size = each.size
+
+
+def _channel_problems(spec: JobSpec) -> Iterator[Problem]:
+    if not isinstance(spec.model, Timm):
+        return
+    for index, each in enumerate(spec.augment):
+        if isinstance(each, Normalize) and each.mean is not None and len(each.mean) not in (1, spec.model.channels):
+            detail = f"The model reads {spec.model.channels} channels: give that many values, or one for all."
+            yield Problem(("augment", index, "mean"), "length", detail)
+
+
+def _default_size(dataset: Data) -> tuple[int, int]:
+    return DEFAULT_BUILTIN_SIZE if isinstance(dataset, Builtin) else DEFAULT_SIZE
+
+
+def _made_up_name(spec: JobSpec) -> str:
+    model = spec.model.name if isinstance(spec.model, Timm) else f"from {spec.model.job}"
+    return "".join(c for c in f"{model} on {_data_name(spec.dataset)}" if c.isprintable())[:200]
+
+
+def _data_name(dataset: Data) -> str:
+    match dataset:
+        case Builtin():
+            return dataset.name
+        case Folder():
+            return dataset.path.rstrip("/").rpartition("/")[2]
+        case Registered():
+            return dataset.id

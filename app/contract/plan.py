@@ -1,0 +1,41 @@
+"""What only the network itself can tell about a spec, found by a worker without training: the answer of a dry run."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class NetworkCost(BaseModel):
+    """What a network costs to keep and to run. One MAC is one multiply-accumulate, for one image."""
+
+    parameters: int = Field(description="Trainable and fixed weights.")
+    macs: int = Field(description="Multiply-accumulates of one forward pass of one image.")
+    weights_bytes: int = Field(description="Of all weights and buffers in fp32.")
+
+
+class LayerChange(BaseModel):
+    """What one compression method did, or could not do, to one layer."""
+
+    name: str = Field(description="The layer's module name in the network.")
+    method: str = Field(description="The kind of the compression method.")
+    status: Literal["changed", "kept"]
+    reason: str = Field("", description="Why a layer was kept.")
+    parameters_before: int
+    parameters_after: int
+
+
+class Plan(BaseModel):
+    """What a job will do: its networks before and after compression, its steps and its memory."""
+
+    before: NetworkCost
+    after: NetworkCost
+    layers: list[LayerChange] = []
+    classes: list[str] = Field([], description="Class names, in the order of the network's outputs.")
+    train_images: int
+    validation_images: int
+    image_size: tuple[int, int] = Field(description="[height, width] of what the network sees.")
+    steps_per_epoch: int
+    memory_bytes: int = Field(
+        description="Estimated peak of one training process: weights, gradients, optimizer, activations."
+    )
+    warnings: list[str] = []

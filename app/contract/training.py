@@ -1,0 +1,116 @@
+"""How long, how fast and how exactly the network is trained."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from app.contract.spec import Flag, Int, Number, Spec
+
+LearningRate = Annotated[Number, Field(gt=0, le=100, description="Peak rate, reached after the warm-up.")]
+WeightDecay = Annotated[Number, Field(ge=0, le=10, description="Not applied to biases and normalisation weights.")]
+WarmupEpochs = Annotated[Number, Field(ge=0, description="Epochs of linear warm-up from near zero; may be a fraction.")]
+
+
+class Sgd(Spec):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: LearningRate = 0.1
+    momentum: Number = Field(0.9, ge=0, lt=1)
+    nesterov: Flag = False
+    weight_decay: WeightDecay = 1e-4
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9}]
+
+
+class AdamW(Spec):
+    """Adam with decoupled weight decay (arXiv 1711.05101)."""
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: LearningRate = 1e-3
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    epsilon: Number = Field(1e-8, gt=0, le=1)
+    weight_decay: WeightDecay = 0.05
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "adamw", "learning_rate": 0.003, "weight_decay": 0.05}]
+
+
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+
+
+class Constant(Spec):
+    """The peak rate throughout, after the warm-up."""
+
+    kind: Literal["constant"] = "constant"
+    warmup_epochs: WarmupEpochs = 0.0
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "constant"}]
+
+
+class Cosine(Spec):
+    """Half a cosine from the peak rate down to `final_fraction` of it (arXiv 1608.03983, without restarts)."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_epochs: WarmupEpochs = 0.0
+    final_fraction: Number = Field(0.0, ge=0, le=1, description="Rate at the end, as a share of the peak.")
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "cosine", "warmup_epochs": 1}]
+
+
+class Step(Spec):
+    """The rate is multiplied by `factor` every `every_epochs` epochs after the warm-up."""
+
+    kind: Literal["step"] = "step"
+    every_epochs: Int = Field(30, ge=1)
+    factor: Number = Field(0.1, gt=0, le=1)
+    warmup_epochs: WarmupEpochs = 0.0
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "step", "every_epochs": 30, "factor": 0.1}]
+
+
+Schedule = Annotated[Constant | Cosine | Step, Field(discriminator="kind")]
+Precision = Literal["auto", "fp64", "fp32", "bf16", "fp16"]
+
+
+class Training(Spec):
+    """Everything about the optimisation that does not depend on the data or the network."""
+
+    epochs: Int = Field(10, ge=1, le=10_000)
+    batch_size: Int = Field(64, ge=1, le=65_536, description="Global: over all processes together.")
+    seed: Int = Field(0, ge=0, lt=2**53, description="Fixes split, initial weights, order and augmentation.")
+    optimizer: Optimizer = AdamW()
+    schedule: Schedule = Cosine()
+    precision: Precision = Field(
+        "auto",
+        description="`auto`: bf16 on a GPU that has it, fp32 on a CPU. `fp64` is for proofs. `fp16` needs a GPU.",
+    )
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"epochs": 15, "batch_size": 64}]
+
+
+class Limits(Spec):
+    """When the service gives up."""
+
+    max_duration_s: Int = Field(86_400, ge=1, le=2_592_000, description="Of all attempts together, in seconds.")
+    max_attempts: Int = Field(
+        3, ge=1, le=100, description="Attempts that end in lost workers or crashes; drains do not count."
+    )
+
+
+class NoBaseline(Spec):
+    """Do not train the uncompressed network: its accuracy is null in the report."""
+
+    kind: Literal["none"] = "none"
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "none"}]
+
+
+class TrainBaseline(Spec):
+    """Train the uncompressed network first, in the same job and with the same schedule, to compare with."""
+
+    kind: Literal["train"] = "train"
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "train"}]
+
+
+Baseline = Annotated[NoBaseline | TrainBaseline, Field(discriminator="kind")]

@@ -1,0 +1,248 @@
+"""The resources as users see them."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.contract.events import Progress
+from app.contract.failures import Failure
+from app.contract.job import JobName, JobSpec, LabelKey, LabelValue, Priority
+from app.contract.plan import Plan
+from app.contract.report import Report
+from app.contract.states import JobState, StopWish
+
+
+class View(BaseModel):
+    """Something that the service answers."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+
+PendingReason = Literal["no_worker", "no_capable_worker", "waiting_for_gpus", "backing_off", "broker_down"]
+
+
+class Pending(View):
+    """Why a queued job waits, and how many jobs are before it."""
+
+    reason: PendingReason
+    detail: str
+    position: int = Field(description="1 is next.")
+
+
+class Job(View):
+    """A job. `version` grows with every change and is the ETag."""
+
+    id: str
+    name: str
+    labels: dict[str, str]
+    priority: int
+    version: int
+    state: JobState
+    stop_requested: StopWish | None
+    phase: str | None
+    spec: JobSpec
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int = Field(description="Attempts begun; 0 before the first.")
+    cloned_from: str | None
+    pending: Pending | None
+    progress: Progress | None
+    latest_metrics: dict[str, float | str]
+    failure: Failure | None
+    report: Report | None
+
+
+class JobPage(View):
+    """One page of jobs; no `next_cursor` means that it is the last."""
+
+    items: list[Job]
+    next_cursor: str | None
+
+
+class JobPatch(BaseModel):
+    """What can be changed after submission, as a JSON merge patch (RFC 7396): a label set to null is removed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: JobName | None = None
+    labels: dict[LabelKey, LabelValue | None] | None = Field(None, max_length=64)
+    priority: Priority | None = None
+
+
+class DryRun(View):
+    """What a spec would do, without storing it."""
+
+    spec: JobSpec
+    plan: Plan
+
+
+class Series(View):
+    """Points of one metric, column by column. With buckets, `value` is the mean of each; `min` and `max` are exact."""
+
+    step: list[int]
+    time: list[datetime]
+    value: list[float | str]
+    min: list[float | str]
+    max: list[float | str]
+
+
+class MetricsPage(View):
+    """`cursor` asks, as `after`, for what is new."""
+
+    series: dict[str, Series]
+    cursor: str
+
+
+class JobEvent(View):
+    """Something that happened to a job. `seq` grows by 1 within the job."""
+
+    seq: int
+    type: str
+    time: datetime
+    data: dict[str, Any]
+
+
+class EventPage(View):
+    """`cursor` asks, as `after`, for what is new."""
+
+    items: list[JobEvent]
+    cursor: str
+
+
+class LogLine(View):
+    """One line that a rank wrote."""
+
+    time: datetime
+    attempt: int
+    rank: int | None
+    level: Literal["debug", "info", "warning", "error"]
+    message: str
+
+
+class Attempt(View):
+    """One try at running the job."""
+
+    attempt: int
+    worker: str
+    devices: list[int]
+    state: Literal["open", "succeeded", "failed", "released", "lost"]
+    started_at: datetime
+    finished_at: datetime | None
+    failure: Failure | None
+
+
+class CheckpointView(View):
+    """A durable point from which the job can go on."""
+
+    attempt: int
+    epoch: int
+    step: int
+    phase: str
+    created_at: datetime
+    size_bytes: int
+    sha256: str
+
+
+class Artifact(View):
+    """A file that the job left; `url` downloads it, ranges included."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    media_type: str
+    url: str
+
+
+class DatasetSource(BaseModel):
+    """Where a data set's files are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["folder"] = "folder"
+    path: str = Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")
+
+
+class DatasetSpec(BaseModel):
+    """A data set to register."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+    source: DatasetSource
+
+
+class RefusedFile(View):
+    """A file that cannot be trained on."""
+
+    name: str
+    reason: str
+
+
+class ImageSizes(View):
+    """Of all usable images, in pixels."""
+
+    min_height: int
+    max_height: int
+    min_width: int
+    max_width: int
+
+
+class DatasetFacts(View):
+    """What the import found."""
+
+    sha256: str = Field(description="Of names and contents of all usable files: what a job records that it trained on.")
+    classes: dict[str, int] = Field(description="Images per class.")
+    images: int
+    validation_images: int = Field(description="Of the data's own `val/`; 0 when a share is held out.")
+    size_bytes: int
+    image_sizes: ImageSizes
+    refused: list[RefusedFile] = Field(description="At most 1,000; `refused_count` counts all.")
+    refused_count: int
+
+
+class Dataset(View):
+    """A registered data set."""
+
+    id: str
+    name: str
+    source: DatasetSource
+    state: Literal["importing", "ready", "failed"]
+    created_at: datetime
+    facts: DatasetFacts | None
+    failure: Failure | None
+
+
+class DatasetPage(View):
+    """One page of data sets."""
+
+    items: list[Dataset]
+    next_cursor: str | None
+
+
+class WorkerDevice(View):
+    """A GPU or CPU slot and what runs on it."""
+
+    index: int
+    kind: Literal["cpu", "cuda"]
+    name: str
+    memory_bytes: int
+    job: str | None
+
+
+class Worker(View):
+    """A host that takes jobs."""
+
+    id: str
+    host: str
+    state: Literal["alive", "lost"]
+    last_seen_at: datetime
+    devices: list[WorkerDevice]
+    versions: dict[str, str]
+
+
+class WorkerList(View):
+    """All known workers."""
+
+    items: list[Worker]

@@ -1,0 +1,154 @@
+"""The worker's door: what is said between a worker and the service (`/internal/v1`), and what a run is told."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.contract.data import Folder
+from app.contract.events import ArtifactFile, Event
+from app.contract.failures import Failure
+from app.contract.job import JobSpec
+from app.contract.report import Report
+from app.contract.states import StopWish
+
+
+class Message(BaseModel):
+    """A body of the internal door. Unknown fields are ignored, so that service and workers can be upgraded apart."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+
+class Device(Message):
+    """One place where one training process can run: a GPU, or a CPU slot on a host without GPUs."""
+
+    index: int = Field(ge=0, lt=1024)
+    kind: Literal["cpu", "cuda"]
+    name: str = Field(max_length=200)
+    memory_bytes: int
+
+
+class WorkerInfo(Message):
+    """A host that asks for work. `id` stays the same over restarts of its processes."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    host: str = Field(max_length=255)
+    devices: list[Device] = Field(max_length=1024)
+    versions: dict[str, str] = {}
+    task_slots: int = Field(1, ge=0, le=64, description="Background tasks that it will take beside jobs.")
+
+
+class Paths(Message):
+    """Where a run finds and leaves things on the shared file system. Absolute."""
+
+    run_dir: str = Field(description="The attempt's own folder; everything the run writes lies under it.")
+    dataset: str | None = Field(None, description="Folder of the images; null for built-in sets.")
+    model: str | None = Field(None, description="Folder with model.json and model.safetensors to start from.")
+    resume: str | None = Field(None, description="Folder of the checkpoint to go on from.")
+    weights: str | None = Field(None, description="Folder in which pretrained weights are looked for.")
+
+
+class RunOrder(Message):
+    """All that a training run is told: `python -m worker.training` reads this, or a bare job spec."""
+
+    spec: JobSpec
+    paths: Paths
+    device_kind: Literal["cpu", "cuda"] = "cpu"
+    devices: list[int] = Field([0], description="Device indices, one for each process.")
+    time_left_s: float | None = Field(None, description="Of limits.max_duration_s, after earlier attempts.")
+    bad_image_share: float = Field(0.01, description="Share of unreadable images beyond which the data set is refused.")
+
+
+class JobWork(Message):
+    """A claimed job. `token` proves the claim: whoever shows another one is fenced."""
+
+    type: Literal["job"] = "job"
+    job: str
+    attempt: int
+    token: str
+    lease_s: float = Field(description="The claim ends when no heartbeat came for so long.")
+    heartbeat_s: float
+    grace_s: float = Field(description="From SIGTERM to SIGKILL when a stop is wished.")
+    traceparent: str | None = None
+    order: RunOrder
+
+
+class PlanTask(Message):
+    """Find the plan of a spec, for a dry run."""
+
+    kind: Literal["plan"] = "plan"
+    order: RunOrder
+
+
+class ImportTask(Message):
+    """Check a data set's folder, file by file."""
+
+    kind: Literal["import"] = "import"
+    source: Folder
+    path: str
+    bad_image_share: float = 0.01
+
+
+TaskOrder = Annotated[PlanTask | ImportTask, Field(discriminator="kind")]
+
+
+class TaskWork(Message):
+    """A claimed background task: runs in a bounded child process and needs no device."""
+
+    type: Literal["task"] = "task"
+    task: str
+    token: str
+    lease_s: float
+    order: TaskOrder
+
+
+Work = Annotated[JobWork | TaskWork, Field(discriminator="type")]
+
+
+class TaskResult(Message):
+    """What a background task found: `result` or `failure`."""
+
+    token: str
+    result: dict[str, Any] | None = None
+    failure: Failure | None = None
+
+
+class AttemptToken(Message):
+    """Proof that the speaker holds the attempt."""
+
+    token: str
+
+
+class Heartbeat(AttemptToken):
+    """Every `heartbeat_s`: extends the lease."""
+
+
+class HeartbeatReply(Message):
+    """What the user wishes of the job, if anything."""
+
+    stop: StopWish | None = None
+
+
+class ReportBatch(AttemptToken):
+    """Reported events, in order of `seq`. Sent again, a batch changes nothing."""
+
+    events: list[Event] = Field(max_length=5000)
+
+
+class ReportReply(Message):
+    """Everything up to `acknowledged` is durable and need not be sent again."""
+
+    acknowledged: int
+    stop: StopWish | None = None
+
+
+class Finish(AttemptToken):
+    """The end of an attempt, sent when its process group is gone.
+
+    `released`: it was asked to stop and did; the service decides what the job becomes. `failed`: `failure` says why,
+    and its code whether another attempt follows.
+    """
+
+    outcome: Literal["succeeded", "failed", "released"]
+    failure: Failure | None = None
+    report: Report | None = None
+    artifacts: list[ArtifactFile] = []

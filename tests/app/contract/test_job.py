@@ -1,0 +1,202 @@
+"""The spec: what is read, what is refused and where, and what the defaults make of it."""
+
+import copy
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.contract.job import JobSpec
+
+SMALL: dict[str, Any] = JobSpec.examples[0]
+FULL: dict[str, Any] = JobSpec.examples[1]
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    """The smallest spec with some fields set."""
+    return {**copy.deepcopy(SMALL), **changes}
+
+
+def refusals(body: dict[str, Any]) -> dict[tuple[str | int, ...], str]:
+    """Where and why a body is refused."""
+    with pytest.raises(ValidationError) as caught:
+        JobSpec.model_validate(body)
+    return {error["loc"]: error["type"] for error in caught.value.errors()}
+
+
+@pytest.mark.parametrize("body", JobSpec.examples)
+def test_every_example_is_read(body: dict[str, Any]) -> None:
+    assert JobSpec.model_validate(body).dataset.kind == "builtin"
+
+
+@pytest.mark.parametrize("missing", ["dataset", "model"])
+def test_only_data_and_model_are_required(missing: str) -> None:
+    body = copy.deepcopy(SMALL)
+    del body[missing]
+    assert refusals(body) == {(missing,): "missing"}
+
+
+def test_a_typo_is_refused_at_every_depth() -> None:
+    body = copy.deepcopy(FULL)
+    body["epochs"] = 3
+    body["augment"][1]["propability"] = 0.5
+    body["training"]["optimizer"]["lr"] = 1
+    assert refusals(body) == {
+        ("epochs",): "extra_forbidden",
+        ("augment", 1, "random_flip", "propability"): "extra_forbidden",
+        ("training", "optimizer", "adamw", "lr"): "extra_forbidden",
+    }
+
+
+@pytest.mark.parametrize("value", ["15", True, 15.5, None, [15]])
+def test_a_number_must_be_a_json_number(value: object) -> None:
+    assert ("training", "epochs") in refusals(spec(training={"epochs": value}))
+
+
+def test_later_families_are_unknown_fields_until_they_are_built() -> None:
+    found = refusals(spec(gates={"max_accuracy_drop": 0.02}, export=["onnx"]))
+    assert found == {("gates",): "extra_forbidden", ("export",): "extra_forbidden"}
+    assert ("baseline",) in refusals(spec(baseline={"kind": "job", "job": "job_1"}))
+
+
+def test_a_model_that_timm_lacks_is_refused_with_close_names() -> None:
+    with pytest.raises(ValidationError, match=r"no model 'resnet1O'.*resnet18"):
+        JobSpec.model_validate(spec(model={"kind": "timm", "name": "resnet1O"}))
+
+
+def test_a_pretrained_tag_is_part_of_a_name() -> None:
+    assert JobSpec.model_validate(spec(model={"kind": "timm", "name": "resnet18.a1_in1k"}))
+
+
+def test_the_global_batch_must_divide_among_processes() -> None:
+    body = spec(training={"batch_size": 63}, distributed={"kind": "ddp", "processes": 2})
+    assert refusals(body) == {("training", "batch_size"): "not_divisible"}
+
+
+def test_the_warm_up_must_fit_into_the_training() -> None:
+    body = spec(training={"epochs": 2, "schedule": {"kind": "cosine", "warmup_epochs": 3}})
+    assert refusals(body) == {("training", "schedule", "warmup_epochs"): "too_long"}
+
+
+def test_nothing_stands_behind_normalize() -> None:
+    body = spec(augment=[{"kind": "normalize"}, {"kind": "random_flip"}, {"kind": "normalize"}])
+    assert refusals(body) == {("augment", 1): "after_normalize", ("augment", 2): "after_normalize"}
+
+
+@pytest.mark.parametrize("ratio", [1, 65, 0, -2, 2.5])
+def test_a_compression_ratio_is_a_whole_number_from_2_to_64(ratio: float) -> None:
+    body = spec(compression=[{"kind": "activation_compression", "ratio": ratio}])
+    assert ("compression", 0, "activation_compression", "ratio") in refusals(body)
+
+
+class TestCrops:
+    def test_a_crop_beyond_the_padded_image_is_refused(self) -> None:
+        body = spec(augment=[{"kind": "random_crop", "size": [32, 32], "padding": 4}])
+        assert refusals(body) == {("augment", 0, "size"): "larger_than_image"}
+
+    def test_a_crop_that_fills_the_padded_image_is_allowed(self) -> None:
+        assert JobSpec.model_validate(spec(augment=[{"kind": "random_crop", "size": [16, 16], "padding": 4}]))
+
+    def test_the_image_is_as_large_as_the_last_size_before_the_crop(self) -> None:
+        resize = {"kind": "resize", "size": [40, 40]}
+        assert JobSpec.model_validate(spec(augment=[resize, {"kind": "random_crop", "size": [32, 32]}]))
+        body = spec(augment=[resize, {"kind": "random_crop", "size": [41, 32]}])
+        assert refusals(body) == {("augment", 1, "size"): "larger_than_image"}
+
+    def test_with_scale_the_size_is_the_output_size(self) -> None:
+        crop = {"kind": "random_crop", "size": [512, 512], "scale": [0.5, 1.0]}
+        assert JobSpec.model_validate(spec(augment=[crop])).image_size == (512, 512)
+
+    @pytest.mark.parametrize(
+        ("fields", "where"),
+        [
+            ({"scale": [0.0, 1.0]}, "scale"),
+            ({"scale": [0.8, 0.5]}, "scale"),
+            ({"scale": [0.5, 1.5]}, "scale"),
+            ({"scale": [0.5, 1.0], "ratio": [2, 1]}, "ratio"),
+            ({"ratio": [1, 2]}, "ratio"),
+            ({"scale": [0.5, 1.0], "padding": 2}, "padding"),
+        ],
+    )
+    def test_contradictory_fields_are_refused(self, fields: dict[str, Any], where: str) -> None:
+        body = spec(augment=[{"kind": "random_crop", "size": [8, 8], **fields}])
+        assert set(refusals(body)) == {("augment", 0, "random_crop", where)}
+
+
+class TestNormalize:
+    @pytest.mark.parametrize(
+        ("fields", "where"),
+        [
+            ({"mean": [0.5]}, "std"),
+            ({"mean": [0.5], "std": [0.0]}, "std"),
+            ({"mean": [0.5, 0.5], "std": [1]}, "std"),
+        ],
+    )
+    def test_mean_and_std_belong_together(self, fields: dict[str, Any], where: str) -> None:
+        found = refusals(spec(augment=[{"kind": "normalize", **fields}]))
+        assert set(found) == {("augment", 0, "normalize", where)}
+
+    def test_there_is_one_value_for_each_channel_of_the_model(self) -> None:
+        body = spec(augment=[{"kind": "normalize", "mean": [0.5, 0.5], "std": [1, 1]}])
+        assert refusals(body) == {("augment", 0, "mean"): "length"}
+
+
+class TestResolved:
+    def test_size_normalisation_and_name_are_written_out(self) -> None:
+        resolved = JobSpec.model_validate(SMALL).resolved()
+        assert [each.kind for each in resolved.augment] == ["resize", "normalize"]
+        assert resolved.image_size == (32, 32)
+        assert resolved.name == "resnet10t on digits"
+
+    def test_a_folder_of_photographs_becomes_224_by_224(self) -> None:
+        body = spec(dataset={"kind": "folder", "path": "/data/flowers/"})
+        resolved = JobSpec.model_validate(body).resolved()
+        assert resolved.image_size == (224, 224)
+        assert resolved.name == "resnet10t on flowers"
+
+    def test_what_the_user_said_stays(self) -> None:
+        resolved = JobSpec.model_validate(FULL).resolved()
+        assert [each.kind for each in resolved.augment] == [
+            "random_crop",
+            "random_flip",
+            "random_rotate",
+            "normalize",
+        ]
+        assert resolved.name == "digits-resnet"
+
+    @pytest.mark.parametrize("body", JobSpec.examples)
+    def test_resolving_twice_changes_nothing_and_survives_storage(self, body: dict[str, Any]) -> None:
+        resolved = JobSpec.model_validate(body).resolved()
+        assert JobSpec.model_validate_json(resolved.model_dump_json()).resolved() == resolved
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "line\nbreak", "nul\x00"])
+def test_a_name_is_a_short_line_of_text(name: str) -> None:
+    assert ("name",) in refusals(spec(name=name))
+
+
+def test_a_name_may_be_in_any_script() -> None:
+    assert JobSpec.model_validate(spec(name="訓練 — αβγ 🚂")).name == "訓練 — αβγ 🚂"
+
+
+@pytest.mark.parametrize("labels", [{"": "x"}, {"a b": "x"}, {"k" * 64: "x"}, {"k": "v" * 256}, {"k": 1}])
+def test_labels_have_plain_keys_and_short_text(labels: dict[str, Any]) -> None:
+    assert refusals(spec(labels=labels))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(field=st.sampled_from(sorted(JobSpec.model_fields)), value=json_values)
+def test_any_value_anywhere_is_read_or_refused_but_never_crashes(field: str, value: object) -> None:
+    with suppress(ValidationError):
+        read = JobSpec.model_validate(spec(**{field: value}))
+        assert json.loads(read.model_dump_json())
