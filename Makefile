@@ -8,7 +8,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env setup serve demo test test-faults lint check bench docs lock clean
+.PHONY: help env setup serve demo test test-faults lint check bench docs lock names snapshot clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -49,6 +49,12 @@ docs: env ## the documentation with the API reference, in site/
 lock: env ## resolve requirements.lock again (ARGS=--upgrade takes the newest versions)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --quiet \
 		--custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
+
+names: env ## list again which models the pinned timm has
+	$(BIN)/python -m worker.training.names > build.names && mv build.names app/contract/timm_models.txt
+
+snapshot: env ## write the public API's snapshot anew; then read the difference
+	$(BIN)/python -m tests.architecture.renew
 
 clean: ## remove the environment and everything that was built
 	rm -rf .venv .venv.lock build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -54,7 +54,7 @@ class JobSpec(Spec):
             "compression": [{"kind": "depthwise_separable"}, {"kind": "activation_compression", "ratio": 2}],
             "distributed": {"kind": "ddp", "processes": 2},
             "training": {
-                "epochs": 15,
+                "epochs": 20,
                 "batch_size": 64,
                 "optimizer": {"kind": "adamw", "learning_rate": 0.003, "weight_decay": 0.05},
                 "schedule": {"kind": "cosine", "warmup_epochs": 1},

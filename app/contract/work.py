@@ -42,6 +42,7 @@ class Paths(Message):
 
     run_dir: str = Field(description="The attempt's own folder; everything the run writes lies under it.")
     dataset: str | None = Field(None, description="Folder of the images; null for built-in sets.")
+    dataset_sha256: str | None = Field(None, description="Of a registered set's facts; another content is refused.")
     model: str | None = Field(None, description="Folder with model.json and model.safetensors to start from.")
     resume: str | None = Field(None, description="Folder of the checkpoint to go on from.")
     weights: str | None = Field(None, description="Folder in which pretrained weights are looked for.")

@@ -1,0 +1,64 @@
+"""Whom the service answers: requests for a name that is ours, and changes only from pages that may make them.
+
+The host check defeats DNS rebinding (a foreign name that resolves to 127.0.0.1), the origin check cross-site posts.
+"""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.errors import BadRequest, Forbidden
+from app.problems import rendered
+
+OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Hosts:
+    """Refuses (400) a `Host` that is neither this machine's own nor in the setting; any port will do."""
+
+    def __init__(self, app: ASGIApp, allowed: frozenset[str]) -> None:
+        self._app = app
+        self._allowed = OWN_NAMES | {name.lower() for name in allowed}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and host_name(Headers(scope=scope).get("host", "")) not in self._allowed:
+            error = BadRequest("This host name is not served here. Add it to TRAINYARD_ALLOWED_HOSTS if it should be.")
+            await rendered(error, scope)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class Origins:
+    """Refuses (403) a change that a page of a foreign origin asks for."""
+
+    def __init__(self, app: ASGIApp, allowed: frozenset[str]) -> None:
+        self._app = app
+        self._allowed = {origin.rstrip("/").lower() for origin in allowed}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and self._is_foreign(Headers(scope=scope)):
+            error = Forbidden(
+                "Pages of this origin may change nothing here. TRAINYARD_CORS_ORIGINS names those that may."
+            )
+            await rendered(error, scope)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_foreign(self, headers: Headers) -> bool:
+        origin = headers.get("origin", "").lower()
+        if not origin or origin in self._allowed:
+            return False
+        # The scheme is left out: behind a proxy that ends TLS, the page is https and the request to us is http.
+        return urlsplit(origin).netloc != headers.get("host", "").lower()
+
+
+def host_name(host: str) -> str:
+    """The name in a `Host` header, lower-case, without port and brackets; empty when it is malformed."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port
+    except ValueError:
+        return ""
+    return (parts.hostname or "").lower() if parts.netloc == host and "@" not in host else ""

@@ -1,0 +1,58 @@
+"""How views become answers, and how answers are described in OpenAPI."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from app.errors import (
+    BadRequest,
+    Forbidden,
+    InvalidQuery,
+    InvalidSpec,
+    PayloadTooLarge,
+    ServiceUnavailable,
+    TrainyardError,
+)
+from app.problems import UnsupportedMediaType, problems
+
+Responses = dict[int | str, dict[str, Any]]
+Error = type[TrainyardError]
+
+ANY: tuple[Error, ...] = (BadRequest, InvalidQuery, TrainyardError, ServiceUnavailable)
+CHANGE: tuple[Error, ...] = (*ANY, InvalidSpec, Forbidden, PayloadTooLarge)
+BODY: tuple[Error, ...] = (*CHANGE, UnsupportedMediaType)
+
+
+def answered(view: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The view as JSON. Written by its own model, whose settings keep NaN and infinities as strings."""
+    return Response(view.model_dump_json(), status, headers, "application/json")
+
+
+def read(*errors: Error, example: Any = None, status: int = 200, **headers: str) -> Responses:
+    """The `responses` of a route that changes nothing: an example, its headers, and all errors it can answer."""
+    return {status: _success(example, headers), **problems(*ANY, *errors)}
+
+
+def change(*errors: Error, example: Any = None, status: int = 200, **headers: str) -> Responses:
+    """The same for one that changes something and takes no body."""
+    return {status: _success(example, headers), **problems(*CHANGE, *errors)}
+
+
+def body(*errors: Error, example: Any = None, status: int = 200, **headers: str) -> Responses:
+    """The same for one that takes a body."""
+    return {status: _success(example, headers), **problems(*BODY, *errors)}
+
+
+def _success(example: Any, headers: dict[str, str]) -> dict[str, Any]:
+    """Header names are given as keywords, with `_` for `-`."""
+    described: dict[str, Any] = {"description": "Done."}
+    if example is not None:
+        described["content"] = {"application/json": {"example": example}}
+    if headers:
+        text = {"type": "string"}
+        described["headers"] = {
+            name.replace("_", "-"): {"description": meaning, "schema": text} for name, meaning in headers.items()
+        }
+    return described

@@ -1,0 +1,66 @@
+"""The filters of `GET /v1/jobs`."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Depends, Query
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from starlette.requests import Request
+
+from app.contract.job import LabelKey, LabelValue
+from app.contract.states import JobState
+from app.problems import InvalidParameters, ParameterProblem
+from app.services.listing import JobFilters
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+PREFIX = "label."
+_KEY: TypeAdapter[str] = TypeAdapter(LabelKey)
+_VALUE: TypeAdapter[str] = TypeAdapter(LabelValue)
+
+Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 2, tzinfo=UTC), le=datetime(9999, 1, 1, tzinfo=UTC))]
+"""Beyond these, arithmetic with time zones overflows; no job was made there."""
+
+Order = Annotated[
+    Literal["-created_at", "created_at"], Query(description="`-created_at`: newest first; `created_at`: oldest first.")
+]
+
+
+def takes_labels(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint whose query may hold `label.KEY=VALUE`."""
+    endpoint.query_prefix = PREFIX  # type: ignore[attr-defined]
+    return endpoint
+
+
+async def _filters(
+    request: Request,
+    state: Annotated[list[JobState], Query(description="Only these states; may be repeated.")] = [],  # noqa: B006
+    name: Annotated[str | None, Query(max_length=200, description="Only jobs of exactly this name.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Only younger jobs (RFC 3339, with a zone).")] = None,
+    created_before: Annotated[Moment | None, Query(description="Only older jobs (RFC 3339, with a zone).")] = None,
+) -> JobFilters:
+    return JobFilters(
+        states=tuple(dict.fromkeys(state)),
+        labels=_labels(request),
+        name=name,
+        created_after=created_after,
+        created_before=created_before,
+    )
+
+
+JobFiltersDep = Annotated[JobFilters, Depends(_filters)]
+
+
+def _labels(request: Request) -> dict[str, str]:
+    given = [(key, value) for key, value in request.query_params.multi_items() if key.startswith(PREFIX)]
+    return {_checked(_KEY, key, key.removeprefix(PREFIX)): _checked(_VALUE, key, value) for key, value in given}
+
+
+def _checked(adapter: TypeAdapter[str], parameter: str, text: str) -> str:
+    try:
+        return adapter.validate_python(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        shown = parameter.encode("ascii", "replace").decode()[:100]
+        problem = ParameterProblem(parameter=shown, detail=first["msg"] + ".", code=first["type"])
+        raise InvalidParameters([problem]) from error

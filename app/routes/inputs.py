@@ -1,0 +1,60 @@
+"""What routes ask of a request: the app's parts, and parameters that several of them share."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Path, Query
+from starlette.requests import Request
+
+from app.changes import Changes
+from app.edge.requests import request_id
+from app.services.context import Context
+from app.settings import Settings
+from app.store.session import Database
+
+
+async def _database(request: Request) -> Database:
+    return cast(Database, request.app.state.database)
+
+
+async def _changes(request: Request) -> Changes:
+    return cast(Changes, request.app.state.changes)
+
+
+async def _settings(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+async def _context(request: Request) -> Context:
+    return Context(
+        settings=request.app.state.settings,
+        traceparent=request.state.traceparent,
+        request_id=request_id(request.scope),
+    )
+
+
+# A route opens its own `with database.read()` or `.write()`, so the commit comes before the answer. A `yield`
+# dependency would commit after it, and would hold SQLite's write lock while it queues for a thread.
+DatabaseDep = Annotated[Database, Depends(_database)]
+ChangesDep = Annotated[Changes, Depends(_changes)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
+ContextDep = Annotated[Context, Depends(_context)]
+
+JobId = Annotated[str, Path(description="Id of the job.", max_length=100, examples=["job_01kab0c1d2e3f4g5h6j7k8m9np"])]
+DatasetId = Annotated[
+    str, Path(description="Id of the data set.", max_length=100, examples=["ds_01kab0c1d2e3f4g5h6j7k8m9np"])
+]
+Cursor = Annotated[str | None, Query(max_length=2000, description="Opaque: `next_cursor` of the page before this one.")]
+After = Annotated[
+    str | None, Query(max_length=2000, description="Opaque: `cursor` of an earlier answer; only what is new since.")
+]
+PageLimit = Annotated[int, Query(ge=1, le=200, description="Most items to answer.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[\x20-\x7e]{1,255}$",
+        description="Any text of your own. The same key with the same body makes one job, however often it is sent.",
+    ),
+]
+LastEventId = Annotated[
+    str | None, Header(max_length=2000, description="Sent by browsers when they reconnect: goes on behind this event.")
+]

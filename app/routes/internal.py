@@ -1,0 +1,136 @@
+"""The worker's door. Not in the public OpenAPI; its own credentials. Every rule stands in the services.
+
+410 means fenced: the attempt belongs to somebody else by now. Everything else but 401 is worth another try.
+"""
+
+import secrets
+from time import monotonic
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.contract.states import JobState, StopWish
+from app.contract.work import (
+    AttemptToken,
+    Finish,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    ReportBatch,
+    ReportReply,
+    TaskResult,
+    Work,
+    WorkerInfo,
+)
+from app.errors import Unauthorized
+from app.routes.inputs import ChangesDep, DatabaseDep, SettingsDep
+from app.services import attempts, claiming, reports, tasks
+from app.settings import worker_token
+from app.store.leases import Lease
+from app.store.session import Database
+
+MAX_WAIT_S = 60
+
+
+async def worker_only(settings: SettingsDep, authorization: Annotated[str, Header()] = "") -> None:
+    """Refuse whoever does not know the worker token."""
+    scheme, _, given = authorization.partition(" ")
+    expected = worker_token(settings)
+    if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), expected.encode()):
+        raise Unauthorized
+
+
+router = APIRouter(prefix="/internal/v1", dependencies=[Depends(worker_only)], include_in_schema=False)
+ATTEMPT = "/jobs/{job}/attempts/{attempt}"
+
+
+class Finished(Message):
+    """What became of the job."""
+
+    state: JobState
+
+
+@router.post("/claims", response_model=None)
+def claim(info: WorkerInfo, database: DatabaseDep) -> Response:
+    """Something to do, or 204."""
+    with database.write() as session:
+        work: Work | None = claiming.claim(session, info)
+    return _answer(work) if work else Response(status_code=204)
+
+
+@router.post(ATTEMPT + "/start", status_code=204)
+def start(job: str, attempt: int, body: AttemptToken, database: DatabaseDep) -> None:
+    """The run begins."""
+    with database.write() as session:
+        attempts.start(session, Lease.of(job, attempt, body.token))
+
+
+@router.post(ATTEMPT + "/heartbeat")
+def heartbeat(job: str, attempt: int, body: Heartbeat, database: DatabaseDep) -> HeartbeatReply:
+    """The lease begins anew."""
+    with database.write() as session:
+        return HeartbeatReply(stop=attempts.heartbeat(session, Lease.of(job, attempt, body.token)))
+
+
+@router.post(ATTEMPT + "/wish")
+async def wish(
+    request: Request,
+    job: str,
+    attempt: int,
+    body: AttemptToken,
+    database: DatabaseDep,
+    changes: ChangesDep,
+    wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = 25,
+) -> HeartbeatReply:
+    """Answers as soon as a stop is wished, else after `wait_s`. Holds no thread and no connection meanwhile."""
+    request.state.waited = True
+    lease = Lease.of(job, attempt, body.token)
+    deadline = monotonic() + wait_s
+    with changes.watch(job) as watch:
+        while True:
+            stop = await run_in_threadpool(_wish, database, lease)
+            left_s = deadline - monotonic()
+            if stop or left_s <= 0 or changes.closed:
+                return HeartbeatReply(stop=stop)
+            await watch.wait(left_s)
+
+
+@router.post(ATTEMPT + "/reports", response_model=None)
+def report(job: str, attempt: int, body: ReportBatch, database: DatabaseDep) -> Response:
+    """Store a batch of events."""
+    with database.write() as session:
+        reply: ReportReply = reports.report(session, Lease.of(job, attempt, body.token), body.events)
+    return _answer(reply)
+
+
+@router.post(ATTEMPT + "/finish")
+def finish(job: str, attempt: int, body: Finish, database: DatabaseDep) -> Finished:
+    """The attempt is over."""
+    with database.write() as session:
+        return Finished(state=attempts.finish(session, Lease.of(job, attempt, body.token), body))
+
+
+@router.post("/tasks/{task}/heartbeat", status_code=204)
+def task_heartbeat(task: str, body: AttemptToken, database: DatabaseDep) -> None:
+    """The task's lease begins anew."""
+    with database.write() as session:
+        tasks.heartbeat(session, task, body.token)
+
+
+@router.post("/tasks/{task}/finish", status_code=204)
+def task_finish(task: str, body: TaskResult, database: DatabaseDep) -> None:
+    """The task is over."""
+    with database.write() as session:
+        tasks.finish(session, task, body)
+
+
+def _wish(database: Database, lease: Lease) -> StopWish | None:
+    with database.read() as session:
+        return attempts.wish(session, lease)
+
+
+def _answer(message: Message) -> Response:
+    return Response(message.model_dump_json(), media_type="application/json")

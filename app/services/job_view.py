@@ -1,0 +1,78 @@
+"""Rows of the jobs table as users see them."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from app.contract.events import Progress
+from app.contract.failures import Failure
+from app.contract.job import JobSpec
+from app.contract.report import Report
+from app.contract.states import JobState
+from app.contract.views import Job, Pending
+from app.errors import NotFound
+from app.services import pending
+from app.store import jobs
+from app.store.types import moment, moment_or_none
+
+
+def existing(row: Row[Any] | None, what: str = "job") -> Row[Any]:
+    """The row, or `NotFound`."""
+    if row is None:
+        raise NotFound(f"There is no such {what}. It may have been deleted.")
+    return row
+
+
+def require(session: Session, job_id: str) -> None:
+    """Raise `NotFound` when there is no such job. Reads no more than its key."""
+    if jobs.version(session, job_id) is None:
+        raise NotFound("There is no such job. It may have been deleted.")
+
+
+def view(session: Session, row: Row[Any]) -> Job:
+    """One job. Only a queued one costs more statements: why it waits depends on workers and other jobs."""
+    return views(session, [row])[0]
+
+
+def views(session: Session, rows: Sequence[Row[Any]]) -> list[Job]:
+    """Many jobs."""
+    waiting = pending.reasons(session, [row for row in rows if row.state == JobState.QUEUED])
+    return [_view(row, waiting.get(row.id)) for row in rows]
+
+
+def get(session: Session, job_id: str) -> Job:
+    """One job. Raises `NotFound`."""
+    return view(session, existing(jobs.find(session, job_id)))
+
+
+@lru_cache(maxsize=4096)
+def spec_of(text: str) -> JobSpec:
+    """A stored spec. Specs are frozen, so one object serves all readers of the same text."""
+    return JobSpec.model_validate_json(text)
+
+
+def _view(row: Row[Any], waits: Pending | None) -> Job:
+    return Job(
+        id=row.id,
+        name=row.name,
+        labels=row.labels,
+        priority=-row.rank,
+        version=row.version,
+        state=row.state,
+        stop_requested=row.stop_requested,
+        phase=row.phase,
+        spec=spec_of(row.spec),
+        created_at=moment(row.created_at),
+        started_at=moment_or_none(row.started_at),
+        finished_at=moment_or_none(row.finished_at),
+        attempt=row.attempt,
+        cloned_from=row.cloned_from,
+        pending=waits,
+        progress=row.progress and Progress.model_validate(row.progress),
+        latest_metrics=row.latest_metrics,
+        failure=row.failure and Failure.model_validate(row.failure),
+        report=row.report and Report.model_validate(row.report),
+    )

@@ -1,0 +1,108 @@
+"""What becomes of a job when an attempt ends: the one place where retrying is decided."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row
+from sqlalchemy.orm import Session
+
+from app.contract.failures import POLICY, Failure, FailureCode, failure
+from app.contract.states import JobState
+from app.services.job_view import spec_of
+from app.store import attempts, jobs
+from app.store.attempts import Ending
+from app.store.events import News
+from app.store.session import work_waits
+from app.store.types import now
+
+BACKOFF_S = 10.0
+MAX_BACKOFF_S = 300.0
+BARREN_LIMIT = 3
+"""Attempts in a row without a new checkpoint: the next one would only repeat them."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The state that follows, and what the row says of it."""
+
+    state: JobState
+    failure: Failure | None = None
+    backoff_s: float | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def end_attempt(
+    session: Session,
+    job: Row[Any],
+    attempt: Row[Any],
+    ending: Ending,
+    reason: Failure | None,
+    *conditions: ColumnElement[bool],
+    news: list[News] | None = None,
+    **values: Any,
+) -> Row[Any] | None:
+    """Close the open attempt and move the job on. None, and nothing written, when the conditions no longer hold."""
+    verdict = decide(job, attempt, ending, reason)
+    told = {"attempt": job.attempt, **_about(verdict, reason)}
+    changed = jobs.enter(
+        session,
+        job.id,
+        verdict.state,
+        *conditions,
+        news=news or [],
+        about=told,
+        **values,
+        **verdict.counts,
+        **jobs.no_lease(),
+        **_timing(verdict),
+        failure=verdict.failure and verdict.failure.model_dump(mode="json"),
+        spent_s=job.spent_s + attempt.taken_s,
+    )
+    if changed is not None:
+        attempts.close(session, job.id, job.attempt, ending, reason.model_dump(mode="json") if reason else None)
+        work_waits(session)  # the job itself, or another one for its devices
+    return changed
+
+
+def decide(job: Row[Any], attempt: Row[Any], ending: Ending, reason: Failure | None) -> Verdict:
+    """Reads the policy of the failure; a stop that was wished comes before another attempt."""
+    if ending == "succeeded":
+        return Verdict(JobState.SUCCEEDED)
+    ends_here = reason is not None and not POLICY[reason.code].requeue
+    if job.stop_requested and not ends_here:
+        return Verdict(JobState.CANCELLED)
+    limits = spec_of(job.spec).limits
+    late = job.spent_s + attempt.taken_s >= limits.max_duration_s
+    if late and not ends_here:
+        message = f"The attempts together took longer than limits.max_duration_s = {limits.max_duration_s}."
+        return Verdict(JobState.FAILED, failure(FailureCode.TIMEOUT, message, attempt=job.attempt))
+    if reason is None:
+        counts = {"barren_attempts": 0} if attempt.saved_checkpoint else {}
+        return Verdict(JobState.QUEUED, backoff_s=0.0, counts=counts)
+    return Verdict(JobState.FAILED, reason) if ends_here else _again(job, attempt, reason, limits.max_attempts)
+
+
+def _again(job: Row[Any], attempt: Row[Any], reason: Failure, max_attempts: int) -> Verdict:
+    counts = {
+        "failures": job.failures + 1,
+        "barren_attempts": 0 if attempt.saved_checkpoint else job.barren_attempts + 1,
+    }
+    if counts["barren_attempts"] >= BARREN_LIMIT:
+        message = f"{BARREN_LIMIT} attempts in a row brought no new checkpoint; the last one: {reason.message}"
+        return Verdict(JobState.FAILED, failure(FailureCode.CRASH_LOOP, message, attempt=job.attempt), counts=counts)
+    if counts["failures"] >= max_attempts:
+        return Verdict(JobState.FAILED, reason, counts=counts)
+    backoff_s = min(BACKOFF_S * 2 ** min(counts["failures"] - 1, 10), MAX_BACKOFF_S)
+    return Verdict(JobState.QUEUED, backoff_s=backoff_s, counts=counts)
+
+
+def _about(verdict: Verdict, reason: Failure | None) -> dict[str, Any]:
+    told = verdict.failure or reason
+    about: dict[str, Any] = {"failure": told.model_dump(mode="json")} if told else {}
+    return {**about, "retry_in_s": verdict.backoff_s} if verdict.backoff_s else about
+
+
+def _timing(verdict: Verdict) -> dict[str, Any]:
+    if verdict.state == JobState.QUEUED:
+        return {"available_at": now() + (verdict.backoff_s or 0.0), "phase": None}
+    return {"finished_at": now(), "phase": None}

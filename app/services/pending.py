@@ -1,0 +1,43 @@
+"""Why a queued job waits, found when it is read: nothing of it is stored, so nothing of it can be out of date."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from app import queue
+from app.contract.views import Pending
+from app.services.workers import Capacity, capacities
+from app.store.queue import places
+
+
+def reasons(session: Session, rows: Sequence[Row[Any]]) -> dict[str, Pending]:
+    """For each of these queued jobs. Costs nothing when there are none, else a few short statements for all."""
+    if not rows:
+        return {}
+    hosts = capacities(session)
+    found = places(session, rows)
+    return {row.id: _pending(row, hosts, found[row.id]) for row in rows}
+
+
+def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int) -> Pending:
+    capable = [host for host in hosts if host.total(row.needs_gpu) >= row.processes]
+    devices = f"{row.processes} {'GPU' if row.needs_gpu else 'device'}{'s' if row.processes > 1 else ''}"
+    wait_s = row.available_at - time.time()
+    if wait_s > 0.5:
+        return Pending(reason="backing_off", detail=f"The next attempt starts in {wait_s:.0f} s.", position=position)
+    if not hosts:
+        detail = "No worker is there. Start one: `trainyard worker`, or `trainyard serve` on this machine."
+        return Pending(reason="no_worker", detail=detail, position=position)
+    if not capable:
+        detail = f"No present worker has {devices}. The job waits for one that does."
+        return Pending(reason="no_capable_worker", detail=detail, position=position)
+    if not any(host.free(row.needs_gpu) >= row.processes for host in capable):
+        return Pending(reason="waiting_for_gpus", detail=f"Waits for {devices} to become free.", position=position)
+    if queue.is_broken():
+        detail = "The broker does not answer, so workers find the job by asking: within 15 s."
+        return Pending(reason="broker_down", detail=detail, position=position)
+    detail = "A worker has room and is being told." if position == 1 else "Jobs in front of it are taken first."
+    return Pending(reason="waiting_for_gpus", detail=detail, position=position)

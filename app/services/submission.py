@@ -1,0 +1,93 @@
+"""What a spec refers to, found before a job is accepted. What only a network can tell comes later."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from app.contract.data import Builtin, Folder, Registered
+from app.contract.job import JobSpec
+from app.contract.models import Checkpoint
+from app.contract.states import JobState
+from app.contract.work import Paths
+from app.errors import InvalidSpec
+from app.services.folders import checked_folder
+from app.settings import Settings
+from app.store import datasets, files, jobs
+from app.store.session import settings_of
+
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class References:
+    """What the spec names, as it is now. Kept with the job, so that a claim need not look again."""
+
+    dataset_id: str | None = None
+    dataset_path: str | None = None
+    model_job: str | None = None
+
+
+def resolve(session: Session, spec: JobSpec) -> References:
+    """The things that the spec names, or `InvalidSpec` with the pointer to the one that is not as it must be.
+
+    In a writing transaction they cannot be deleted before it ends.
+    """
+    model_job = _checked_model(session, spec.model.job) if isinstance(spec.model, Checkpoint) else None
+    match spec.dataset:
+        case Registered(id=dataset_id):
+            return References(dataset_id, _registered_path(session, dataset_id), model_job)
+        case Folder(path=path):
+            folder = checked_folder(settings_of(session), path, "/dataset/path")
+            return References(None, str(folder), model_job)
+        case Builtin():
+            return References(None, None, model_job)
+
+
+def paths(
+    session: Session, settings: Settings, run_dir: Path, refers: References, resume_jobs: tuple[str, ...] = ()
+) -> Paths:
+    """Where a run finds what its spec names, and the newest checkpoint of the first of `resume_jobs` that has one."""
+    row = datasets.find(session, refers.dataset_id) if refers.dataset_id else None
+    return Paths(
+        run_dir=str(run_dir),
+        dataset=refers.dataset_path,
+        dataset_sha256=row.sha256 if row else None,
+        model=_model_folder(session, settings, refers.model_job) if refers.model_job else None,
+        resume=_newest_checkpoint(session, settings, resume_jobs),
+        weights=str(settings.weights_dir),
+    )
+
+
+def _registered_path(session: Session, dataset_id: str) -> str:
+    row = datasets.keep(session, dataset_id)
+    if row is None:
+        detail = "There is no such data set: GET /v1/datasets lists those that are there."
+        raise InvalidSpec.at("/dataset/id", "unknown_dataset", detail)
+    if row.state != "ready":
+        detail = f"The data set is {row.state}: wait until its state is ready, or see its failure."
+        raise InvalidSpec.at("/dataset/id", "dataset_not_ready", detail)
+    return str(row.path)
+
+
+def _checked_model(session: Session, job_id: str) -> str:
+    row = jobs.keep(session, job_id)
+    if row is None:
+        raise InvalidSpec.at("/model/job", "unknown_job", "There is no such job.")
+    if row.state != JobState.SUCCEEDED:
+        detail = f"That job is {row.state}: only a succeeded job leaves a model to start from."
+        raise InvalidSpec.at("/model/job", "job_not_succeeded", detail)
+    return job_id
+
+
+def _model_folder(session: Session, settings: Settings, job_id: str) -> str | None:
+    row = files.artifact(session, job_id, MODEL_FILE)
+    return str((settings.attempt_dir(job_id, row.attempt) / row.path).parent) if row else None
+
+
+def _newest_checkpoint(session: Session, settings: Settings, job_ids: tuple[str, ...]) -> str | None:
+    for job_id in job_ids:
+        row = files.newest_checkpoint(session, job_id)
+        if row is not None:
+            return str(settings.attempt_dir(job_id, row.attempt) / row.path)
+    return None

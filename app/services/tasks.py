@@ -1,0 +1,104 @@
+"""Background tasks as their workers see them: claim, heartbeat, finish. What a result means is said per kind."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from app.contract.failures import Failure, FailureCode, failure
+from app.contract.plan import Plan
+from app.contract.views import DatasetFacts
+from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork, WorkerInfo
+from app.errors import Fenced, InvalidSpec
+from app.identifiers import digest, new_token
+from app.store import datasets, tasks, workers
+from app.store.session import settings_of, work_waits
+from app.store.tables import tasks as table
+from app.store.types import now
+
+MAX_TRIES = 3
+"""How often a task is given out when workers die on it."""
+
+KEPT_S = 3600.0
+"""For how long a result can be asked for."""
+
+_ORDERS: dict[str, type[PlanTask | ImportTask]] = {"plan": PlanTask, "import": ImportTask}
+
+
+def claim(session: Session, info: WorkerInfo) -> TaskWork | None:
+    """The oldest queued task, if the worker has a slot for it."""
+    if tasks.running_on(session, info.id) >= info.task_slots:
+        return None
+    token = new_token()
+    lease_s = settings_of(session).lease_s
+    row = tasks.claim(session, info.id, digest(token), lease_s)
+    if row is None:
+        return None
+    order = _ORDERS[row.kind].model_validate(row.input)
+    return TaskWork(task=row.id, token=token, lease_s=lease_s, order=order)
+
+
+def heartbeat(session: Session, task_id: str, token: str) -> None:
+    """The lease begins anew. Raises `Fenced`."""
+    until = now() + settings_of(session).lease_s
+    row = tasks.change(session, tasks.held(task_id, digest(token)), lease_until=until)
+    if row is None:
+        raise Fenced
+    workers.seen(session, row.worker_id)
+
+
+def finish(session: Session, task_id: str, end: TaskResult) -> None:
+    """Keep what the worker found. Said again by the same worker, it changes nothing. Raises `Fenced`."""
+    row = tasks.find(session, task_id)
+    if row is None or row.token_hash != digest(end.token):
+        raise Fenced
+    if row.state != "running":
+        return
+    if tasks.change(session, tasks.held(task_id, digest(end.token)), **_ended(row, end)) is None:
+        raise Fenced
+    if row.kind == "import":
+        _settle_dataset(session, row.dataset_id, end)
+    work_waits(session)  # the slot is free
+
+
+def give_up_lost(session: Session, row: Row[Any]) -> None:
+    """The worker of a running task is gone: queue it again, or give up. Changes nothing if it came back meanwhile."""
+    unchanged = tasks.held(row.id, row.token_hash) & (table.c.lease_until == row.lease_until)
+    unchanged &= table.c.lease_until < now()
+    if row.tries < MAX_TRIES:
+        if tasks.change(session, unchanged, state="queued", lease_until=None, token_hash=None, worker_id=None):
+            work_waits(session)
+        return
+    lost = failure(FailureCode.LOST_WORKER, f"{MAX_TRIES} workers in a row were lost with this task.")
+    ended = {"state": "failed", "failure": lost.model_dump(mode="json"), "finished_at": now()}
+    if tasks.change(session, unchanged, **ended, lease_until=None, token_hash=None) and row.kind == "import":
+        datasets.settle(session, row.dataset_id, state="failed", failure=lost.model_dump(mode="json"))
+
+
+def _ended(row: Row[Any], end: TaskResult) -> dict[str, Any]:
+    over = {"lease_until": None, "finished_at": now()}
+    if end.failure is not None:
+        return {**over, "state": "failed", "failure": _complete(end.failure).model_dump(mode="json")}
+    return {**over, "state": "done", "result": _checked(row.kind, end.result)}
+
+
+def _checked(kind: str, result: dict[str, Any] | None) -> dict[str, Any]:
+    model = Plan if kind == "plan" else DatasetFacts
+    try:
+        return model.model_validate(result).model_dump(mode="json")
+    except ValidationError as error:
+        raise InvalidSpec.of(error, {"result": result}, TaskResult) from error
+
+
+def _complete(told: Failure) -> Failure:
+    return failure(told.code, told.message, errors=told.errors)
+
+
+def _settle_dataset(session: Session, dataset_id: str, end: TaskResult) -> None:
+    if end.failure is not None:
+        told = _complete(end.failure).model_dump(mode="json")
+        datasets.settle(session, dataset_id, state="failed", failure=told)
+    else:
+        facts = DatasetFacts.model_validate(end.result)
+        datasets.settle(session, dataset_id, state="ready", facts=facts.model_dump(mode="json"), sha256=facts.sha256)

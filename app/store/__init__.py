@@ -1,0 +1,1 @@
+"""The only SQL: tables, the one commit, and statements that the services put together."""

@@ -1,0 +1,148 @@
+"""The jobs table. Every change is one conditional UPDATE that moves the version and takes the events' numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, case, delete, exists, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.contract.states import FINAL, JobState, before
+from app.store import events
+from app.store.events import News
+from app.store.leases import Lease, held_by
+from app.store.session import touched
+from app.store.tables import job_labels, jobs
+from app.store.types import now
+
+JobRow = Row[Any]
+
+
+def create(session: Session, job_id: str, labels: dict[str, str], news: Sequence[News], **values: Any) -> JobRow:
+    """Store a queued job with its labels and first events."""
+    statement = insert(jobs).values(
+        id=job_id,
+        labels=labels,
+        version=1,
+        state=JobState.QUEUED,
+        created_at=now(),
+        available_at=now(),
+        attempt=0,
+        latest_metrics={},
+        event_seq=len(news),
+        failures=0,
+        barren_attempts=0,
+        spent_s=0.0,
+        **values,
+    )
+    row = session.execute(statement.returning(jobs)).one()
+    _write_labels(session, row)
+    events.append(session, job_id, 0, news)
+    touched(session, job_id)
+    return row
+
+
+def find(session: Session, job_id: str) -> JobRow | None:
+    """One job, as it is now."""
+    return session.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+
+
+def lock(session: Session, *conditions: ColumnElement[bool]) -> JobRow | None:
+    """One job, locked until the transaction ends. (SQLite has locked everything already.)"""
+    return session.execute(select(jobs).where(*conditions).with_for_update()).one_or_none()
+
+
+def keep(session: Session, job_id: str) -> JobRow | None:
+    """One job that cannot be deleted until the transaction ends."""
+    return session.execute(select(jobs).where(jobs.c.id == job_id).with_for_update(read=True)).one_or_none()
+
+
+def version(session: Session, job_id: str) -> int | None:
+    """Grows with every visible change."""
+    return session.execute(select(jobs.c.version).where(jobs.c.id == job_id)).scalar_one_or_none()
+
+
+def change(
+    session: Session, job_id: str, *conditions: ColumnElement[bool], news: Sequence[News] = (), **values: Any
+) -> JobRow | None:
+    """Write `values` and events if the conditions hold; None, and nothing written, if they do not."""
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == job_id, *conditions)
+        .values(version=jobs.c.version + 1, event_seq=jobs.c.event_seq + len(news), **values)
+        .returning(jobs)
+    )
+    row = session.execute(statement).one_or_none()
+    if row is not None:
+        events.append(session, job_id, row.event_seq - len(news), news)
+        touched(session, job_id)
+    return row
+
+
+def enter(
+    session: Session,
+    job_id: str,
+    state: JobState,
+    *conditions: ColumnElement[bool],
+    news: Sequence[News] = (),
+    about: dict[str, Any] | None = None,
+    **values: Any,
+) -> JobRow | None:
+    """A transition: only from a state that the table in `app.contract.states` allows. `about` joins the state event."""
+    told = News("state", {"state": state.value, **(about or {})})
+    allowed = jobs.c.state.in_(before(state))
+    row = change(session, job_id, allowed, *conditions, news=(told, *news), state=state, **values)
+    if row is not None and row.labels:
+        session.execute(update(job_labels).where(job_labels.c.job_id == job_id).values(state=state))
+    return row
+
+
+def extend_lease(session: Session, lease: Lease, lease_s: float) -> JobRow | None:
+    """A heartbeat: the lease lasts `lease_s` from now, but never beyond the attempt's deadline."""
+    until = now() + lease_s
+    statement = (
+        update(jobs)
+        .where(held_by(lease))
+        .values(lease_until=_smaller(until, jobs.c.deadline_at))
+        .returning(jobs.c.stop_requested, jobs.c.worker_id)
+    )
+    return session.execute(statement).one_or_none()
+
+
+def no_lease() -> dict[str, None]:
+    """The values of a job that no worker holds."""
+    return dict.fromkeys(("worker_id", "token_hash", "lease_until", "deadline_at", "stop_requested"))
+
+
+def expired(session: Session, limit: int) -> Sequence[Any]:
+    """Jobs whose lease ended, those first that ended first."""
+    query = select(jobs.c.id, jobs.c.attempt, jobs.c.token_hash, jobs.c.lease_until)
+    query = query.where(jobs.c.lease_until < now()).order_by(jobs.c.lease_until).limit(limit)
+    return session.execute(query).all()
+
+
+def relabel(session: Session, row: JobRow) -> None:
+    """Make the filter's rows equal to the job's labels."""
+    session.execute(delete(job_labels).where(job_labels.c.job_id == row.id))
+    _write_labels(session, row)
+
+
+def is_needed(session: Session, job_id: str) -> bool:
+    """Whether a job that is not over starts from this job's model or checkpoint."""
+    reads = or_(jobs.c.model_job == job_id, jobs.c.resume_job == job_id)
+    return bool(session.execute(select(exists().where(reads, jobs.c.state.not_in(FINAL)))).scalar())
+
+
+def remove(session: Session, job_id: str) -> None:
+    """Delete the row and all that hangs on it; the points of its metrics are left to upkeep."""
+    session.execute(delete(jobs).where(jobs.c.id == job_id))
+    touched(session, job_id)
+
+
+def _write_labels(session: Session, row: JobRow) -> None:
+    if row.labels:
+        rows = [{"key": key, "value": value} for key, value in row.labels.items()]
+        session.execute(insert(job_labels).values(job_id=row.id, state=row.state, created_at=row.created_at), rows)
+
+
+def _smaller(left: ColumnElement[float], right: ColumnElement[float]) -> ColumnElement[float]:
+    return case((left < right, left), else_=right)

@@ -1,0 +1,73 @@
+"""The queue of jobs: who is next, and how many are before whom. Order: priority, then age."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.contract.states import JobState
+from app.store.tables import jobs, tasks
+from app.store.types import now
+
+POSITION_CAP = 1000
+"""Places are counted so far: nobody can tell 1,001 from 5,000, and the count stays a short index walk."""
+
+_QUEUED = jobs.c.state == JobState.QUEUED
+_ORDER = (jobs.c.rank, jobs.c.created_at, jobs.c.id)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Devices of one worker: how many are free now, how many it has at all, and whether they are GPUs."""
+
+    free: int
+    total: int
+    is_gpu: bool
+
+
+def next_fitting(session: Session, room: Room) -> Row[Any] | None:
+    """The first queued job that fits, locked; one that another claim has locked at this moment is passed over."""
+    query = select(jobs).where(_QUEUED, _may_run(room), jobs.c.available_at <= now(), jobs.c.processes <= room.free)
+    return session.execute(query.order_by(*_ORDER).limit(1).with_for_update(skip_locked=True)).one_or_none()
+
+
+def is_held_back(session: Session, room: Room, row: Row[Any], starvation_s: float) -> bool:
+    """Whether a job in front of `row` has waited too long for more devices than are free, on a worker that has them."""
+    waits = and_(
+        _QUEUED,
+        _may_run(room),
+        jobs.c.processes > room.free,
+        jobs.c.available_at < now() - starvation_s,
+        tuple_(*_ORDER) < tuple_(row.rank, row.created_at, row.id),
+    )
+    return bool(session.execute(select(exists().where(waits))).scalar())
+
+
+def places(session: Session, rows: Sequence[Row[Any]]) -> dict[str, int]:
+    """The place of each queued job among all of them; 1 is next. Counted up to `POSITION_CAP`, in one index walk."""
+    if len(rows) == 1:
+        return {rows[0].id: _jobs_before(session, rows[0]) + 1}
+    query = select(jobs.c.id).where(_QUEUED).order_by(*_ORDER).limit(POSITION_CAP)
+    order = {job_id: place for place, job_id in enumerate(session.execute(query).scalars(), 1)}
+    return {row.id: order.get(row.id, POSITION_CAP + 1) for row in rows}
+
+
+def work_since(mark: ColumnElement[float], after_s: float) -> ColumnElement[bool]:
+    """Whether workers should be told (again): work is there, and the last word is old or older than the work."""
+    due = exists().where(_QUEUED, jobs.c.available_at <= now())
+    new = exists().where(_QUEUED, jobs.c.available_at <= now(), jobs.c.available_at > mark)
+    task = exists().where(tasks.c.state == "queued")
+    return or_(new, and_(mark < now() - after_s, or_(due, task)))
+
+
+def _jobs_before(session: Session, row: Row[Any]) -> int:
+    place = tuple_(*_ORDER) < tuple_(row.rank, row.created_at, row.id)
+    walk = select(jobs.c.id).where(_QUEUED, place).limit(POSITION_CAP).subquery()
+    return session.execute(select(func.count()).select_from(walk)).scalar_one()
+
+
+def _may_run(room: Room) -> ColumnElement[bool]:
+    fits = jobs.c.processes <= room.total
+    return fits if room.is_gpu else and_(fits, jobs.c.needs_gpu.is_(False))

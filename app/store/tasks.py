@@ -1,0 +1,68 @@
+"""Background tasks: plans and imports. A row is claimed, held by heartbeats, finished by the worker that holds it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from app.store.session import touched
+from app.store.tables import tasks
+from app.store.types import now
+
+
+def create(session: Session, task_id: str, kind: str, order: dict[str, Any], dataset_id: str | None = None) -> None:
+    """Store a queued task."""
+    values = {"id": task_id, "kind": kind, "input": order, "dataset_id": dataset_id}
+    session.execute(insert(tasks).values(**values, state="queued", tries=0, created_at=now()))
+
+
+def find(session: Session, task_id: str) -> Row[Any] | None:
+    """One task, as it is now."""
+    return session.execute(select(tasks).where(tasks.c.id == task_id)).one_or_none()
+
+
+def claim(session: Session, worker_id: str, token_hash: str, lease_s: float) -> Row[Any] | None:
+    """Give the oldest queued task to the worker; None when there is none."""
+    query = select(tasks.c.id).where(tasks.c.state == "queued").order_by(tasks.c.created_at, tasks.c.id)
+    found = session.execute(query.limit(1).with_for_update(skip_locked=True)).scalar_one_or_none()
+    if found is None:
+        return None
+    values = {"state": "running", "worker_id": worker_id, "token_hash": token_hash, "tries": tasks.c.tries + 1}
+    statement = update(tasks).where(tasks.c.id == found, tasks.c.state == "queued")
+    statement = statement.values(**values, lease_until=now() + lease_s)
+    return session.execute(statement.returning(tasks)).one_or_none()
+
+
+def running_on(session: Session, worker_id: str) -> int:
+    """How many tasks a worker has in hand."""
+    mine = (tasks.c.worker_id == worker_id, tasks.c.state == "running")
+    return session.execute(select(func.count()).select_from(tasks).where(*mine)).scalar_one()
+
+
+def held(task_id: str, token_hash: str) -> ColumnElement[bool]:
+    """The guard of a task's worker."""
+    return (tasks.c.id == task_id) & (tasks.c.token_hash == token_hash) & (tasks.c.state == "running")
+
+
+def change(session: Session, *conditions: ColumnElement[bool], **values: Any) -> Row[Any] | None:
+    """Write `values` if the conditions hold; None, and nothing written, if they do not."""
+    row = session.execute(update(tasks).where(*conditions).values(**values).returning(tasks)).one_or_none()
+    if row is not None:
+        touched(session, row.id)
+    return row
+
+
+def expired(session: Session, limit: int) -> Sequence[Row[Any]]:
+    """Running tasks whose lease ended."""
+    ended = (tasks.c.state == "running", tasks.c.lease_until < now())
+    return session.execute(select(tasks).where(*ended).limit(limit)).all()
+
+
+def purge(session: Session, after_s: float) -> None:
+    """Remove tasks that have been over, or queued without a taker, for so long (imports wait for ever)."""
+    over = (tasks.c.state.in_(("done", "failed")), tasks.c.created_at < now() - after_s)
+    session.execute(delete(tasks).where(*over, tasks.c.finished_at < now() - after_s))
+    session.execute(
+        delete(tasks).where(tasks.c.state == "queued", tasks.c.created_at < now() - after_s, tasks.c.kind == "plan")
+    )

@@ -1,0 +1,15 @@
+"""How Alembic reaches the database: over the connection that `app.store.migrate` hands in, in its transaction."""
+
+from alembic import context
+
+from app.store import metric_tables, tables
+
+assert metric_tables.metric_points.metadata is tables.metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=tables.metadata,
+    render_as_batch=True,  # SQLite alters a table by copying it
+    transactional_ddl=False,  # the transaction is the caller's
+)
+context.run_migrations()

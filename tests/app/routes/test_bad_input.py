@@ -1,0 +1,127 @@
+"""What a client can get wrong is always a problem document, never a 500, and stores nothing."""
+
+import pytest
+
+JSON = {"Content-Type": "application/json"}
+
+
+def refused(client, status, **request):
+    answer = client.post("/v1/jobs", **request)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert client.get("/v1/jobs").json()["items"] == []
+    return answer.json()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"NaN", b'{"priority": NaN}', b'{"priority": 1e999}', b'{"name":"a","name":"b"}', b"\xff\xfe", b"[" * 50_000,
+     b'{"a":' * 40 + b"1" + b"}" * 40, b'{"priority": ' + b"9" * 5000 + b"}"],
+)  # fmt: skip
+def test_what_is_not_json_is_400(client, body):
+    problem = refused(client, 400, content=body, headers=JSON)
+    assert problem["type"] == "urn:trainyard:problem:bad-request"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "text/plain", "application/xml", "multipart/form-data", "application/json; charset=latin-1", "x"],
+)
+def test_another_media_type_is_415(client, content_type):
+    headers = {"Content-Type": content_type} if content_type else {}
+    problem = refused(client, 415, content=b"{}", headers=headers)
+    assert "application/json" in problem["detail"]
+
+
+def test_no_body_at_all_is_422(client):
+    problem = refused(client, 422)
+    assert problem["errors"] == [{"pointer": "", "detail": "This request needs a JSON body.", "code": "missing"}]
+
+
+@pytest.mark.parametrize("value", [b"null", b"[]", b'"x"', b"3", b"true"])
+def test_a_value_that_is_no_object_is_422(client, value):
+    assert refused(client, 422, content=value, headers=JSON)["errors"][0]["pointer"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [(rb"\ud800", "lone_surrogate"), (rb"\u0000", "nul_character"), (rb"a\udfffb", "lone_surrogate")]
+)
+def test_text_that_no_database_holds_is_422_wherever_it_stands(client, text, code):
+    for body, pointer in (
+        (b'{"labels": {"a": "%s"}}' % text, "/labels/a"),
+        (b'{"name": "%s"}' % text, "/name"),
+        (b'{"model": {"name": ["%s"]}}' % text, "/model/name/0"),
+    ):
+        errors = refused(client, 422, content=body, headers=JSON)["errors"]
+        assert [(error["pointer"], error["code"]) for error in errors] == [(pointer, code)]
+    key = refused(client, 422, content=b'{"labels": {"%s": "x"}}' % text, headers=JSON)["errors"]
+    assert [error["code"] for error in key] == [code]
+
+
+def test_names_of_ten_thousand_characters_are_422(client, spec):
+    for name in ("x" * 10_000, "😀" * 10_000):
+        assert refused(client, 422, json=spec | {"name": name})["errors"][0]["pointer"] == "/name"
+        assert refused(client, 422, json=spec | {"labels": {"a": name}})["errors"][0]["pointer"] == "/labels/a"
+        assert refused(client, 422, json=spec | {"model": {"kind": "timm", "name": name}})["errors"]
+
+
+def test_unicode_in_names_and_labels_comes_back_as_it_was(client, spec):
+    name = "Ünïcödé 模型 😀 \u202e \u2028"
+    job = client.post("/v1/jobs", json=spec | {"name": name, "labels": {"a": name}}).json()
+    found = client.get(f"/v1/jobs/{job['id']}").json()
+    assert (found["name"], found["labels"]["a"]) == (name, name)
+    assert client.get("/v1/jobs", params={"label.a": name}).json()["items"][0]["id"] == job["id"]
+
+
+def test_numbers_that_fit_no_column_are_422(client, spec):
+    for number in (2**31, 2**63, 10**300):
+        assert refused(client, 422, json=spec | {"priority": number})["errors"][0]["pointer"] == "/priority"
+    huge = {"optimizer": {"kind": "sgd", "learning_rate": 10**400}}
+    assert refused(client, 422, json=spec | {"training": huge})["errors"]
+
+
+def test_wrong_types_are_422_at_each_place(client):
+    body = {
+        "dataset": [],
+        "model": {"kind": "timm", "name": 3},
+        "augment": {},
+        "priority": "1",
+        "training": {"epochs": 1.5},
+    }
+    errors = {error["pointer"] for error in refused(client, 422, json=body)["errors"]}
+    assert errors == {"/dataset", "/model/name", "/augment", "/priority", "/training/epochs"}
+
+
+def test_a_body_of_ten_megabytes_is_413_whether_its_length_is_declared_or_not(client):
+    body = b'{"name": "' + b"x" * 10_000_000 + b'"}'
+    declared = refused(client, 413, content=body, headers=JSON)
+    assert "1048576" in declared["detail"]
+    chunks = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
+    assert refused(client, 413, content=chunks, headers=JSON)["type"] == "urn:trainyard:problem:payload-too-large"
+
+
+def test_a_large_body_is_413_also_where_none_is_taken(client):
+    assert client.post("/v1/jobs/job_1/cancel", content=b"x" * 2_000_000).status_code == 413
+    assert client.post("/nowhere", content=b"x" * 2_000_000).status_code == 413
+
+
+def test_the_limit_is_a_setting(make_app, as_client, spec):
+    client = as_client(make_app(max_body_bytes=1024))
+    assert client.post("/v1/jobs", json=spec).status_code == 201
+    assert client.post("/v1/jobs", json=spec | {"name": "x" * 1024}).status_code == 413
+
+
+def test_paths_and_methods_that_are_not_there_are_problems(client):
+    for method, path, status in (
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/jobs/", 404),
+        ("PUT", "/v1/jobs", 405),
+        ("GET", "/v1/jobs/../../etc/passwd", 404),
+        ("GET", "/%ff%fe", 404),
+        ("POST", "/v1/jobs/job_1/pause", 404),
+        ("GET", "/docs", 404),
+    ):
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path
+    assert "POST" in client.put("/v1/jobs").headers["allow"]

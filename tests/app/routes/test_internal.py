@@ -1,0 +1,102 @@
+"""The worker's door over HTTP."""
+
+import threading
+import time
+
+import pytest
+
+TOKEN = {"Authorization": "Bearer token-of-the-tests"}
+REPORT_SIDE = {"parameters": 1, "macs": 1, "file_bytes": 1, "latency": []}
+
+
+def attempt(work, what):
+    return f"jobs/{work['job']}/attempts/{work['attempt']}/{what}"
+
+
+@pytest.mark.parametrize("headers", [
+    {}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer "}, {"Authorization": "token-of-the-tests"},
+    {"Authorization": "Basic token-of-the-tests"}, {"Authorization": "Bearer \xe4".encode("latin-1")},
+])  # fmt: skip
+def test_only_a_worker_with_the_token_comes_in(client, headers):
+    answer = client.post("/internal/v1/claims", json={"id": "w", "host": "h", "devices": []}, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_door_is_not_in_the_public_document(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    assert len(paths) > 10
+    assert not [path for path in paths if "internal" in path]
+
+
+def test_a_claim_answers_work_or_204(worker, submit):
+    assert worker.claim() is None
+    job = submit()
+    work = worker.claim()
+    assert (work["type"], work["job"], work["attempt"], work["lease_s"]) == ("job", job["id"], 1, 60)
+    assert work["order"]["spec"]["model"]["name"] == "resnet10t"
+
+
+def test_a_job_goes_through_the_door_to_its_end(client, worker, running):
+    job, work = running
+    assert client.get(f"/v1/jobs/{job}").json()["state"] == "running"
+    assert worker.post(attempt(work, "heartbeat"), {"token": work["token"]}).json() == {"stop": None}
+    worker.metrics(work, 1, 3, "NaN")
+    report = {
+        "before": REPORT_SIDE, "after": REPORT_SIDE, "verified": True,
+        "ratios": {"parameters": 1, "macs": 1, "file_bytes": 1, "latency_p50": 1},
+        "machine": {"host": "h", "device": "cpu", "processor": "p", "threads": 1, "torch": "2"},
+    }  # fmt: skip
+    assert worker.finish(work, "succeeded", report=report) == {"state": "succeeded"}
+    assert worker.finish(work, "succeeded", report=report) == {"state": "succeeded"}
+
+
+@pytest.mark.parametrize("what", ["start", "heartbeat", "wish?wait_s=0", "reports", "finish"])
+def test_another_token_is_fenced_with_410(worker, running, what):
+    _, work = running
+    body = {"token": "forged", "events": [], "outcome": "released"}
+    answer = worker.post(attempt(work, what), body)
+    assert answer.status_code == 410
+    assert answer.json()["type"].endswith("fenced")
+
+
+def test_a_gap_in_a_report_is_409(worker, running):
+    _, work = running
+    event = {"type": "phase", "seq": 9, "time": "2026-11-21T10:00:00Z", "phase": "training"}
+    assert worker.post(attempt(work, "reports"), {"token": work["token"], "events": [event]}).status_code == 409
+
+
+def test_a_wish_answers_as_soon_as_a_stop_is_wished(client, worker, running):
+    job, work = running
+    answers = []
+
+    def ask():
+        answers.append(worker.post(attempt(work, "wish") + "?wait_s=50", {"token": work["token"]}))
+
+    thread = threading.Thread(target=ask)
+    begun = time.monotonic()
+    thread.start()
+    client.post(f"/v1/jobs/{job}/cancel")
+    thread.join(30)
+    assert [answer.json() for answer in answers] == [{"stop": "cancel"}]
+    assert time.monotonic() - begun < 50, "it did not wait to the end"
+
+
+def test_without_a_wish_the_answer_comes_when_the_time_is_over(worker, running):
+    _, work = running
+    assert worker.post(attempt(work, "wish") + "?wait_s=0.1", {"token": work["token"]}).json() == {"stop": None}
+
+
+def test_a_task_goes_through_the_door(client, worker, spec):
+    assert client.post("/v1/jobs?dry_run=true", json=spec).status_code == 503
+    work = worker.claim()
+    assert work["type"] == "task"
+    assert worker.post(f"tasks/{work['task']}/heartbeat", {"token": work["token"]}).status_code == 204
+    assert worker.post(f"tasks/{work['task']}/heartbeat", {"token": "forged"}).status_code == 410
+    worker.finish_task(work, failure={"code": "bad_spec", "message": "No."})
+    worker.finish_task(work, failure={"code": "bad_spec", "message": "No."})
+
+
+def test_unknown_fields_of_a_newer_worker_are_ignored(worker):
+    body = {"id": "w", "host": "h", "devices": [], "news": 1}
+    assert worker.post("claims", body).status_code == 204

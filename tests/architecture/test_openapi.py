@@ -1,0 +1,126 @@
+"""The public HTTP surface: frozen by a snapshot, complete, and true of the real app.
+
+Renew the snapshot with `python -m tests.architecture.renew` and read the diff: what it takes away, users lose.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from app.contract import views
+from app.contract.plan import Plan
+from app.contract.report import Report
+from app.routes import examples
+
+_spec = importlib.util.spec_from_file_location("renew", Path(__file__).parent / "renew.py")
+renew = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(renew)
+
+OPENAPI = renew.document()
+OPERATIONS = {
+    operation["operationId"]: (method, path, operation)
+    for path, methods in OPENAPI["paths"].items()
+    for method, operation in methods.items()
+}
+EXPECTED = """
+submit_job list_jobs get_job patch_job delete_job cancel_job retry_job clone_job
+get_metrics get_job_events get_events get_logs list_attempts list_checkpoints list_artifacts
+download_artifact get_report add_dataset list_datasets get_dataset delete_dataset
+get_catalog search_models get_job_schema list_workers
+get_health get_readiness get_prometheus_metrics
+"""
+every_operation = pytest.mark.parametrize("name", OPERATIONS)
+
+
+def test_the_document_is_the_snapshot():
+    text = renew.as_text(OPENAPI)
+    assert text == renew.SNAPSHOT.read_text("utf-8"), "python -m tests.architecture.renew, then read the diff"
+
+
+def test_the_operations_are_those_that_were_promised():
+    assert set(OPERATIONS) == set(EXPECTED.split())
+
+
+def test_it_is_openapi_3_1_and_shows_no_internal_route():
+    assert OPENAPI["openapi"].startswith("3.1")
+    assert not [path for path in OPENAPI["paths"] if "internal" in path]
+
+
+@every_operation
+def test_every_operation_says_what_it_does(name):
+    _, _, operation = OPERATIONS[name]
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)+", name)
+    assert operation["summary"]
+    assert operation["description"] != operation["summary"]
+    assert operation["tags"]
+    for parameter in operation.get("parameters", []):
+        assert parameter.get("description"), parameter["name"]
+
+
+@every_operation
+def test_every_operation_shows_what_it_takes_and_answers(name):
+    _, _, operation = OPERATIONS[name]
+    bodies = list(operation.get("requestBody", {}).get("content", {}).values())
+    answers = [
+        content
+        for status, answer in operation["responses"].items()
+        if status in ("200", "201", "202")
+        for content in answer["content"].values()
+    ]
+    assert answers or "204" in operation["responses"]
+    for content in (*bodies, *answers):
+        assert "example" in content or "examples" in content or content["schema"].get("format") == "binary"
+
+
+@every_operation
+def test_every_error_is_a_problem_document_and_the_usual_ones_are_there(name):
+    method, _, operation = OPERATIONS[name]
+    errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
+    usual = {"400", "422", "500", "503"} | ({"403", "413"} if method != "get" else set())
+    usual |= {"415"} if "requestBody" in operation else set()
+    assert usual <= set(errors)
+    if any(parameter["in"] == "path" for parameter in operation.get("parameters", [])):
+        assert "404" in errors
+    for answer in errors.values():
+        assert answer["description"]
+        assert list(answer["content"]) == ["application/problem+json"]
+        assert answer["content"]["application/problem+json"]["schema"] == {
+            "$ref": "#/components/schemas/ProblemDocument"
+        }
+
+
+def test_every_reference_leads_somewhere():
+    text = renew.as_text(OPENAPI)
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert "ProblemDocument" in names
+    assert names <= set(OPENAPI["components"]["schemas"])
+    assert "HTTPValidationError" not in OPENAPI["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [
+        (views.Job, examples.QUEUED_JOB),
+        (views.Job, examples.RUNNING_JOB),
+        (views.JobPage, examples.JOB_PAGE),
+        (views.JobPatch, examples.PATCH),
+        (views.DryRun, examples.DRY_RUN),
+        (Plan, examples.PLAN),
+        (views.MetricsPage, examples.METRICS),
+        (views.EventPage, examples.EVENTS),
+        (views.LogLine, examples.LOG_LINE),
+        (views.Attempt, examples.ATTEMPT),
+        (views.CheckpointView, examples.CHECKPOINT),
+        (views.Artifact, examples.ARTIFACT),
+        (Report, examples.REPORT),
+        (views.DatasetSpec, examples.DATASET_SPEC),
+        (views.Dataset, examples.DATASET),
+        (views.Worker, examples.WORKER),
+    ],
+)
+def test_an_example_is_what_its_model_writes(model, example):
+    adapter = TypeAdapter(model)
+    assert set(adapter.dump_python(adapter.validate_python(example), mode="json")) >= set(example)

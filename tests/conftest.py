@@ -1,0 +1,60 @@
+"""What all tests share: real databases, migrated by the real migrations."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from app.settings import Settings
+from app.store.session import Database
+from tests.support import databases
+from tests.support.service import Service
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server for the session, started when the first test needs it."""
+    with databases.postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path) -> Iterator[str]:
+    """A migrated, empty database: the test runs once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        path = tmp_path / "database" / "trainyard.db"
+        path.parent.mkdir()
+        shutil.copyfile(databases.sqlite_template(), path)
+        yield f"sqlite:///{path}"
+    else:
+        with databases.postgres_database(request.getfixturevalue("postgres_url")) as url:
+            yield url
+
+
+@pytest.fixture
+def database(database_url, tmp_path) -> Iterator[Database]:
+    """The way to that database, with settings whose folders are the test's own."""
+    settings = Settings(home=tmp_path / "home", database_url=database_url, worker_token="token-of-the-tests")
+    with ExitStack() as stack:
+        made = Database(database_url, settings)
+        stack.callback(made.close)
+        yield made
+
+
+@pytest.fixture
+def pass_time(database):
+    """Lets so many seconds pass, as far as the database can tell."""
+    return lambda seconds: databases.pass_time(database, seconds)
+
+
+@pytest.fixture
+def service(database) -> Service:
+    """The services over that database, one transaction a call."""
+    return Service(database)
+
+
+@pytest.fixture
+def statements_of():
+    """Records the statements that a database executes inside a `with`."""
+    return databases.statements_of
