@@ -1,0 +1,62 @@
+"""Two ranks compute what one rank computes: in fp64, where only a mistake can make a difference."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from app.contract.events import Planned
+from tests.training_runs import Run, WarmParent, trained
+
+# GroupNorm instead of batch statistics, which depend on how a batch is divided among ranks.
+SPEC: dict[str, Any] = {
+    "dataset": {"kind": "builtin", "name": "digits", "validation_fraction": 0.5},
+    "model": {"kind": "timm", "name": "test_efficientnet_gn"},
+    "augment": [
+        {"kind": "random_crop", "size": [16, 16], "scale": [0.6, 1.0]},
+        {"kind": "random_rotate", "degrees": 9},
+    ],
+    "training": {
+        "epochs": 4,
+        "batch_size": 36,
+        "precision": "fp64",
+        "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+    },
+}
+TOLERANCE = 1e-8
+
+
+def spec(ranks: int) -> dict[str, Any]:
+    return SPEC | {"distributed": {"kind": "ddp", "processes": ranks} if ranks > 1 else {"kind": "single"}}
+
+
+def test_two_ranks_give_the_losses_and_weights_of_one_rank(warm: WarmParent, tmp_path: Path) -> None:
+    folders = [tmp_path / str(ranks) for ranks in (1, 2)]
+    one, two = (warm.run(spec(n), folder, meanwhile=trained(folder)) for n, folder in enumerate(folders, start=1))
+    assert_last_batch_is_uneven(one)
+    for name in ("train/loss", "train/accuracy", "train/learning_rate", "val/loss", "val/accuracy"):
+        expected = one.metric(name)
+        assert len(expected) >= 4
+        assert two.metric(name) == pytest.approx(expected, abs=TOLERANCE, rel=0)
+    losses = one.metric("train/loss")
+    assert len(losses) >= 100
+    assert losses[len(losses)] < 0.8 * math.log(10), "it must have learned something, or equality shows little"
+    assert_equal_weights(one.weights, two.weights)
+
+
+def assert_last_batch_is_uneven(run: Run) -> None:
+    plan = next(event.plan for event in run.events if isinstance(event, Planned))
+    rest = plan.train_images % SPEC["training"]["batch_size"]
+    assert rest >= 2 * 2, "or it would join the batch before"
+    assert rest % 2 == 1, "or the ranks would have equal shares"
+
+
+def assert_equal_weights(one: bytes, two: bytes) -> None:
+    ours, theirs = safetensors.torch.load(one), safetensors.torch.load(two)
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        assert weight.dtype == torch.float64
+        torch.testing.assert_close(weight, theirs[name], atol=TOLERANCE, rtol=0)

@@ -1,0 +1,56 @@
+"""A run that was stopped anywhere and gone on with ends with the very bits of a run that was not."""
+
+import hashlib
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training_runs import WarmParent, trained, when
+
+# Batch statistics, momentum, a schedule, an uneven last batch, and more weights than fit into DDP's first bucket.
+SPEC: dict[str, Any] = {
+    "dataset": {"kind": "builtin", "name": "digits", "validation_fraction": 0.5},
+    "model": {"kind": "timm", "name": "test_resnet"},
+    "augment": [
+        {"kind": "random_crop", "size": [16, 16], "scale": [0.6, 1.0]},
+        {"kind": "random_rotate", "degrees": 9},
+    ],
+    "training": {
+        "epochs": 4,
+        "batch_size": 36,
+        "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+        "schedule": {"kind": "cosine", "warmup_epochs": 0.5},
+    },
+}
+STEPS = 4 * 25
+
+
+def spec(ranks: int) -> dict[str, Any]:
+    return SPEC | {"distributed": {"kind": "ddp", "processes": ranks} if ranks > 1 else {"kind": "single"}}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_a_run_stopped_at_random_steps_ends_with_the_weights_of_one_that_was_not(
+    warm: WarmParent, tmp_path: Path, ranks: int
+) -> None:
+    often = {"TRAINYARD_COUNCIL_S": "0.03"}  # seconds between the ranks' agreements: more places to stop at
+    whole = warm.run(spec(ranks), tmp_path / "whole", meanwhile=trained(tmp_path / "whole"), **often)
+
+    checkpoint, losses = None, {}
+    for number in range(2):
+        folder = tmp_path / f"part{number}"
+        stop = when(folder, b'"metrics"', random.randint(1, STEPS // 4), lambda pid: os.kill(pid, signal.SIGTERM))
+        part = warm.run(spec(ranks), folder, checkpoint, stop, **often)
+        assert part.exit_code == 75
+        checkpoint = part.newest_checkpoint
+        losses |= part.metric("train/loss")
+    rest = warm.run(spec(ranks), tmp_path / "rest", checkpoint, trained(tmp_path / "rest"), **often)
+
+    assert 0 < len(rest.metric("train/loss")) < STEPS - 1
+    assert losses | rest.metric("train/loss") == whole.metric("train/loss")
+    assert rest.metric("val/loss").items() <= whole.metric("val/loss").items()
+    assert hashlib.sha256(rest.weights).hexdigest() == hashlib.sha256(whole.weights).hexdigest()

@@ -1,0 +1,82 @@
+"""What every backend must do, by real processes on this machine."""
+
+import json
+import multiprocessing
+import socket
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from app.contract.distributed import Distributed
+from app.contract.spec import kinds
+from worker.training.distributed import Ranks, Seat, connect
+
+EXAMPLES = [cls.model_validate(example) for cls in kinds(Distributed).values() for example in cls.examples]
+
+
+def attend(spec: Any, number: int, port: int, answers: Any) -> None:
+    torch.set_num_threads(1)
+    ranks = connect(spec, Seat(number, spec.processes, torch.device("cpu"), port))
+    answers.put((number, json.dumps(report(ranks))))
+    ranks.close()
+
+
+def report(ranks: Ranks) -> dict[str, Any]:
+    """What a rank sees of everything that ranks do together; its input depends on its number."""
+    torch.manual_seed(ranks.rank)
+    model = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+    wrapped = ranks.wrap(model)
+    first = [weight.tolist() for weight in model.parameters()]
+    torch.autograd.backward(wrapped(torch.full((2, 2), float(ranks.rank))).sum() * (ranks.rank + 1))
+    model[1].running_mean.fill_(ranks.rank + 5.0)
+    ranks.share_buffers(model)
+    return {
+        "sum": ranks.sum_later(torch.tensor([ranks.rank + 1.0])).result().tolist(),
+        "gathered": [each.decode() for each in ranks.gather(b"x" * (ranks.rank + 1))],
+        "weights": first,
+        "bias gradient": model[1].bias.grad.tolist(),
+        "running mean": model[1].running_mean.tolist(),
+    }
+
+
+@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda spec: spec.kind)
+def reports(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    spec, context = request.param, multiprocessing.get_context("spawn")
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()
+        )
+    answers = context.Queue()
+    processes = [context.Process(target=attend, args=(spec, n, port, answers)) for n in range(spec.processes)]
+    for process in processes:
+        process.start()
+    found = sorted(answers.get(timeout=90) for _ in processes)
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * spec.processes
+    del store
+    return [json.loads(text) for _, text in found]
+
+
+def test_every_rank_sees_the_same(reports: list[dict[str, Any]]) -> None:
+    assert all(each == reports[0] for each in reports)
+
+
+def test_sums_and_messages_hold_what_all_ranks_gave(reports: list[dict[str, Any]]) -> None:
+    world = len(reports)
+    assert reports[0]["sum"] == [sum(range(1, world + 1))]
+    assert reports[0]["gathered"] == ["x" * (number + 1) for number in range(world)]
+
+
+def test_gradients_are_averaged_with_equal_weights(reports: list[dict[str, Any]]) -> None:
+    world = len(reports)
+    mean = sum(2.0 * (number + 1) for number in range(world)) / world
+    assert reports[0]["bias gradient"] == [pytest.approx(mean)]
+
+
+def test_running_statistics_become_those_of_rank_0(reports: list[dict[str, Any]]) -> None:
+    assert reports[0]["running mean"] == [5.0]

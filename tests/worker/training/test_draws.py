@@ -1,0 +1,134 @@
+"""The generator against its published answers, and what makes it fit for images: independence of everything else."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from worker.training.draws import Draw, philox4x32
+
+# Random123, tests/kat_vectors, rows "philox4x32 10": counter, key, answer.
+KNOWN_ANSWERS = [
+    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]
+SAMPLES = np.arange(20_000, dtype=np.int64)
+
+
+def words(text: str) -> list[int]:
+    return [int(word, 16) for word in text.split()]
+
+
+@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
+def test_the_published_answers_come_out(counter: str, key: str, answer: str) -> None:
+    counters_41 = np.array(words(counter), np.uint64)[:, None]
+    first, second = words(key)
+    assert philox4x32(counters_41, (first, second))[:, 0].tolist() == words(answer)
+
+
+def test_a_batch_of_counters_gives_each_its_own_answer() -> None:
+    counters_43 = np.array([words(counter) for counter, _, _ in KNOWN_ANSWERS], np.uint64).T
+    together = philox4x32(counters_43, (7, 11))
+    alone = [philox4x32(counters_43[:, column : column + 1], (7, 11))[:, 0] for column in range(3)]
+    np.testing.assert_array_equal(together, np.stack(alone, axis=1))
+
+
+def test_a_sample_draws_the_same_in_any_order_and_batch() -> None:
+    indices = np.random.default_rng(0).permutation(1_000)
+    whole = Draw(5, 2, 1, np.arange(1_000)).uniforms(3)
+    np.testing.assert_array_equal(Draw(5, 2, 1, indices).uniforms(3), whole[:, indices])
+    parts = [Draw(5, 2, 1, part).uniforms(3) for part in np.array_split(np.arange(1_000), 7)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_threads_do_not_disturb_one_another() -> None:
+    chunks = np.array_split(SAMPLES, 50)
+    with ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(lambda chunk: Draw(1, 0, 0, chunk).uniform(-1, 1), chunks))
+    np.testing.assert_array_equal(np.concatenate(parts), Draw(1, 0, 0, SAMPLES).uniform(-1, 1))
+
+
+def test_seed_epoch_position_sample_and_number_of_the_draw_each_change_everything() -> None:
+    first = Draw(1, 2, 3, SAMPLES)
+    original, next_draw = first.uniform(0, 1), first.uniform(0, 1)
+    others = [next_draw, *(Draw(*key, SAMPLES).uniform(0, 1) for key in [(2, 2, 3), (1, 3, 3), (1, 2, 4)])]
+    others += [Draw(1 + 2**32, 2, 3, SAMPLES).uniform(0, 1), Draw(1, 2, 3, SAMPLES + 1).uniform(0, 1)]
+    for other in others:
+        assert not (other == original).any()
+        assert abs(correlation(original, other)) < 5 / np.sqrt(len(SAMPLES))
+
+
+def test_values_fill_the_interval_evenly_and_never_reach_its_end() -> None:
+    values = Draw(0, 0, 0, SAMPLES).uniforms(4)
+    assert values.min() >= 0
+    assert values.max() < 1
+    counts = np.histogram(values, bins=100, range=(0, 1))[0]
+    expected = values.size / 100
+    assert ((counts - expected) ** 2 / expected).sum() < 99 + 5 * np.sqrt(2 * 99)  # chi-squared, 5 sigma
+
+
+def test_chances_are_kept_and_certain_at_both_ends() -> None:
+    assert not Draw(0, 0, 0, SAMPLES).chance(0).any()
+    assert Draw(0, 0, 0, SAMPLES).chance(1).all()
+    assert abs(Draw(0, 0, 0, SAMPLES).chance(0.3).mean() - 0.3) < 5 * np.sqrt(0.21 / len(SAMPLES))
+
+
+def correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def looks_random(values_EN: npt.NDArray[np.float64]) -> bool:
+    """Whether neighbours, in sample or epoch, are independent: correlations, pairs on a grid, and their sums."""
+    pairs = [(values_EN[:, :-1], values_EN[:, 1:]), (values_EN[:-1], values_EN[1:]), (values_EN[:-1, :-1], values_EN[1:, 1:])]  # fmt: skip  # noqa: E501
+    for first, second in pairs:
+        count = first.size
+        if abs(correlation(first.ravel(), second.ravel())) > 5 / np.sqrt(count):
+            return False
+        for combined in ((first + second) % 1, (first - second) % 1):
+            if chi_squared(np.histogram(combined, 64, (0, 1))[0]) > 63 + 6 * np.sqrt(2 * 63):
+                return False
+        if chi_squared(np.histogram2d(first.ravel(), second.ravel(), 16, ((0, 1), (0, 1)))[0]) > 255 + 6 * np.sqrt(510):
+            return False
+    return True
+
+
+def chi_squared(counts: npt.NDArray) -> float:
+    expected = counts.sum() / counts.size
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+def grid(mix) -> npt.NDArray[np.float64]:
+    """Values of 20 epochs x 5,000 samples."""
+    return np.stack([mix(epoch, np.arange(5_000)) for epoch in range(20)])
+
+
+def test_neighbouring_samples_and_epochs_are_independent() -> None:
+    assert looks_random(grid(lambda epoch, indices: Draw(3, epoch, 0, indices).uniform(0, 1)))
+
+
+def too_few_rounds(rounds: int):
+    def mix(epoch: int, indices_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        c = [indices_N.astype(np.uint64), np.full_like(indices_N, epoch).astype(np.uint64)]
+        for number in range(rounds):  # Philox 2x32: the same mixer, narrower
+            product = c[0] * np.uint64(0xD256D193)
+            key = np.uint64(3 + number * 0x9E3779B9 & 0xFFFFFFFF)
+            c = [(product >> np.uint64(32)) ^ key ^ c[1], product & np.uint64(0xFFFFFFFF)]
+        return c[0] / 2**32
+
+    return mix
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda epoch, indices: (indices * 0.6180339887 + epoch * 0.7548776662) % 1,
+        lambda epoch, indices: (((indices + 7919 * epoch) * 1664525 + 1013904223) % 2**32) / 2**32,
+        too_few_rounds(1),
+        too_few_rounds(2),
+    ],
+    ids=["golden ratio", "congruential", "one round", "two rounds"],
+)
+def test_that_test_of_independence_finds_bad_mixers(mix) -> None:
+    assert not looks_random(grid(mix))

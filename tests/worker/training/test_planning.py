@@ -1,0 +1,164 @@
+"""Plans: what a network tells before anything is trained, and every refusal with its pointer."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from app.contract.failures import Failure, FailureCode
+from app.contract.job import JobSpec
+from app.contract.plan import Plan
+from app.contract.work import Paths, RunOrder
+from worker.training.architecture import Architecture, assemble
+from worker.training.errors import RunFailure
+from worker.training.planning import make_plan
+
+DIGITS = {"kind": "builtin", "name": "digits"}
+SMALL = {"kind": "timm", "name": "test_resnet"}
+
+
+def order(tmp_path, dataset=None, device_kind="cpu", **fields):
+    spec = JobSpec.model_validate({"dataset": dataset or DIGITS, "model": SMALL, **fields})
+    folder = spec.dataset.path if spec.dataset.kind == "folder" else None
+    paths = Paths(run_dir=str(tmp_path / "run"), dataset=folder)
+    return RunOrder(spec=spec.resolved(), paths=paths, device_kind=device_kind)
+
+
+def refusal(tmp_path, **fields):
+    with pytest.raises(RunFailure) as refused:
+        make_plan(order(tmp_path, **fields))
+    failure = refused.value.failure
+    assert failure.code is FailureCode.BAD_SPEC
+    return failure.errors[0].pointer, failure.message
+
+
+def folder_of(tmp_path, *sizes):
+    """A data set of two classes with one image of each (height, width) in both."""
+    for label in ("cat", "dog"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            path = tmp_path / "data" / label / f"{number}.png"
+            cv2.imwrite(str(path), np.full((*size, 3), number, np.uint8))
+    return {"kind": "folder", "path": str(tmp_path / "data")}
+
+
+def test_the_plan_of_the_readmes_job_says_what_the_trained_networks_have(tmp_path):
+    plan = make_plan(order(tmp_path, **{k: v for k, v in JobSpec.examples[1].items() if k != "dataset"}))
+    with torch.device("meta"):
+        dense = assemble(Architecture(name="resnet10t", channels=3, outputs=10))
+    assert plan.before.parameters == sum(parameter.numel() for parameter in dense.parameters())
+    saved = sum(layer.parameters_before - layer.parameters_after for layer in plan.layers)
+    assert plan.after.parameters == plan.before.parameters - saved
+    assert (plan.train_images, plan.validation_images, plan.image_size) == (1438, 359, (32, 32))
+    assert plan.steps_per_epoch == 23
+    assert plan.classes == [str(digit) for digit in range(10)]
+    assert plan.memory_bytes > 4 * plan.after.weights_bytes
+
+
+def test_a_large_network_is_planned_without_its_memory(tmp_path):
+    resize = [{"kind": "resize", "size": [224, 224]}]
+    plan = make_plan(order(tmp_path, model={"kind": "timm", "name": "vit_giant_patch14_224"}, augment=resize))
+    assert plan.before.parameters > 1e9
+
+
+def test_planning_draws_no_numbers(tmp_path):
+    state = torch.get_rng_state()
+    make_plan(order(tmp_path))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_network_in_which_the_image_vanishes_is_refused_with_the_way_out(tmp_path):
+    pointer, message = refusal(tmp_path, model={"kind": "timm", "name": "inception_v3"})
+    assert pointer == "/model/name"
+    assert "32x32" in message
+    assert "larger image size" in message
+
+
+def test_a_method_that_fits_no_layer_is_refused_at_its_place(tmp_path):
+    methods = [{"kind": "activation_compression"}, {"kind": "depthwise_separable"}]
+    pointer, message = refusal(tmp_path, model={"kind": "timm", "name": "mobilenetv3_small_050"}, compression=methods)
+    assert pointer == "/compression/1"
+    assert "depthwise_separable fits no layer" in message
+
+
+def test_fp16_on_a_cpu_is_refused(tmp_path):
+    pointer, _ = refusal(tmp_path, training={"precision": "fp16"})
+    assert pointer == "/training/precision"
+    make_plan(order(tmp_path, training={"precision": "fp16"}, device_kind="cuda"))
+
+
+def test_one_image_a_process_is_refused_where_batch_normalisation_sees_one_value(tmp_path):
+    one_each = {"training": {"batch_size": 2}, "distributed": {"kind": "ddp", "processes": 2}}
+    tiny = [{"kind": "resize", "size": [8, 8]}]
+    pointer, message = refusal(tmp_path, model={"kind": "timm", "name": "resnet10t"}, augment=tiny, **one_each)
+    assert pointer == "/training/batch_size"
+    assert "at least 4" in message
+
+
+def test_pretrained_weights_that_are_not_there_are_refused(tmp_path):
+    pointer, _ = refusal(tmp_path, model={**SMALL, "pretrained": True})
+    assert pointer == "/model/pretrained"
+
+
+def test_a_crop_larger_than_every_image_is_refused(tmp_path):
+    data = folder_of(tmp_path, (20, 30), (30, 20), (20, 20))
+    pointer, message = refusal(
+        tmp_path,
+        dataset=data,
+        augment=[{"kind": "random_flip"}, {"kind": "random_crop", "size": [32, 32], "padding": 4}],
+    )
+    assert pointer == "/augment/1/size"
+    assert "raise padding" in message
+
+
+def test_a_crop_larger_than_some_images_is_a_warning(tmp_path):
+    data = folder_of(tmp_path, *[(40, 40)] * 3, *[(20, 40)] * 3)
+    plan = make_plan(order(tmp_path, dataset=data, augment=[{"kind": "random_crop", "size": [32, 32]}]))
+    assert any("smaller than the crop" in warning for warning in plan.warnings)
+
+
+def test_a_crop_behind_a_resize_or_with_scale_needs_no_look_at_the_images(tmp_path):
+    data = folder_of(tmp_path, (20, 30), (30, 20), (20, 20))
+    for augment in (
+        [{"kind": "resize", "size": [40, 40]}, {"kind": "random_crop", "size": [32, 32]}],
+        [{"kind": "random_crop", "size": [32, 32], "scale": [0.5, 1.0]}],
+    ):
+        plan = make_plan(order(tmp_path, dataset=data, augment=augment))
+        assert not any("crop" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("fields", "warning"),
+    [
+        ({"training": {"batch_size": 4096}}, "larger than the data"),
+        ({"training": {"batch_size": 1437}}, "join the batch before"),
+        ({"model": {"kind": "timm", "name": "resnet18"}}, "shrunk to 1x1"),
+        ({"compression": [{"kind": "activation_compression"}]}, "leaves 1 of"),
+    ],
+)
+def test_what_a_person_should_know_is_a_warning(tmp_path, fields, warning):
+    assert any(warning in each for each in make_plan(order(tmp_path, **fields)).warnings)
+
+
+def test_the_program_writes_the_plan_or_the_failure(tmp_path):
+    def plan(content):
+        (tmp_path / "order.json").write_text(content)
+        command = [sys.executable, "-m", "worker.training.planning", tmp_path / "order.json", tmp_path / "out.json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, (tmp_path / "out.json").read_text()
+
+    code, text = plan(order(tmp_path).model_dump_json())
+    assert code == 0
+    assert Plan.model_validate_json(text).train_images == 1438
+
+    code, text = plan(order(tmp_path, training={"precision": "fp16"}).model_dump_json())
+    assert code == 1
+    assert [each["pointer"] for each in json.loads(text)["errors"]] == ["/training/precision"]
+
+    code, text = plan("{")
+    assert code == 1
+    assert Failure.model_validate_json(text).code is FailureCode.INTERNAL

@@ -1,0 +1,74 @@
+"""The training program as a group of processes: started, asked to stop, killed, and known to be gone."""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from worker import processes
+
+log = logging.getLogger(__name__)
+
+TRAINING = (sys.executable, "-m", "worker.training")
+
+
+class Launcher:
+    """A started program, leader of a process group of its own in this session. One per supervisor."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    @classmethod
+    def begin(cls, command: Sequence[str], environment: Mapping[str, str], output: Path) -> "Launcher":
+        """Start `command`, which writes what it prints to `output`. Raises OSError when it cannot be started."""
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("ab") as file:
+            process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+        return cls(process)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM to the launcher alone: it agrees on the step with its ranks, saves, and ends them."""
+        self._process.send_signal(signal.SIGTERM)  # Popen does not signal what it has reaped
+
+    async def ended(self) -> int:
+        """Wait for the launcher; its exit code, negative for a signal."""
+        await processes.ended(self.pid)
+        return self._process.wait()
+
+    async def end_group(self) -> None:
+        """SIGKILL the launcher and all that it started, and return when nothing of it is left."""
+        slow_s = 0.0
+        while left := self._left():
+            processes.kill(left)
+            await asyncio.sleep(processes.POLL_S)
+            slow_s += processes.POLL_S
+            if slow_s > 10:
+                # A process inside a hanging driver call cannot be killed: its device is not free, so we wait.
+                log.error("processes that do not die of SIGKILL: %s", left)
+                slow_s = 0.0
+
+    def _left(self) -> list[int]:
+        """Living processes of the group, and orphans of it that left it (we are their parent now)."""
+        self._process.poll()
+        me = os.getpid()
+        found = [
+            each
+            for each in processes.every_process()
+            if each.group == self.pid or (each.parent == me and each.pid != me)
+        ]
+        for each in found:
+            if not each.alive and each.pid != self.pid:
+                processes.reap(each.pid)
+        return [each.pid for each in found if each.alive]

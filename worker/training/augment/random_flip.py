@@ -1,0 +1,18 @@
+"""Mirroring as a matrix."""
+
+from app.contract.augment import RandomFlip
+from worker.training import geometry
+from worker.training.augment import Geometric
+from worker.training.draws import Draw
+from worker.training.geometry import Array
+
+_AXES = {"horizontal": 0, "vertical": 1}  # the coordinate that is mirrored: x or y
+
+
+def build(spec: RandomFlip) -> Geometric:
+    """Evaluation shows each image as it is."""
+
+    def train(draw: Draw, sizes_N2: Array) -> Array:
+        return geometry.mirror(sizes_N2, draw.chance(spec.probability), _AXES[spec.axis])
+
+    return Geometric(train, evaluate=lambda sizes_N2: geometry.identity(len(sizes_N2)))

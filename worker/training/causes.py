@@ -1,0 +1,61 @@
+"""From an exception to the failure that a user reads. The traceback goes to the log; the code decides what follows."""
+
+import errno
+
+import torch
+import torch.distributed as dist
+
+from app.contract.failures import Failure, FailureCode, failure
+from worker.training.errors import RunFailure
+
+# Neither CUDA nor gloo has exception classes of its own for these; the texts are those of torch 2.11 to 2.13.
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")
+_LOST_GPU = (
+    "device lost", "GPU is lost", "uncorrectable ECC", "busy or unavailable", "no CUDA-capable device",
+    "fallen off the bus", "hardware exception", "nvlink",
+)  # fmt: skip
+_TIMED_OUT = ("timed out", "timeout")
+_PEER_GONE = ("connection closed by peer", "connection reset by peer", "broken pipe", "connection refused")
+
+PEER_LOST = "Another process of the run ended"
+
+
+def explain(error: BaseException) -> Failure:
+    """The failure that stands for an exception of a rank or of the planner."""
+    if isinstance(error, RunFailure):
+        return error.failure
+    code, prefix = _code(error)
+    return failure(code, f"{prefix}{type(error).__name__}: {error}")
+
+
+def is_consequence(told: Failure) -> bool:
+    """Whether a rank failed only because another one did: then that one's failure is the cause."""
+    return told.code is FailureCode.CRASHED and told.message.startswith(PEER_LOST)
+
+
+def _code(error: BaseException) -> tuple[FailureCode, str]:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FailureCode.DISK_FULL, ""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return FailureCode.OUT_OF_MEMORY, ""
+    if isinstance(error, RuntimeError):
+        return _code_of_torch(error)
+    return FailureCode.INTERNAL, ""
+
+
+def _code_of_torch(error: RuntimeError) -> tuple[FailureCode, str]:
+    text = str(error).lower()
+    if any(part.lower() in text for part in _NO_MEMORY):
+        return FailureCode.OUT_OF_MEMORY, ""
+    if any(part.lower() in text for part in _LOST_GPU):
+        return FailureCode.LOST_GPU, ""
+    if any(part in text for part in _PEER_GONE):
+        return FailureCode.CRASHED, f"{PEER_LOST}. "
+    if isinstance(error, dist.DistError) or "gloo" in text:
+        return _code_of_collective(text)
+    return FailureCode.INTERNAL, ""
+
+
+def _code_of_collective(text: str) -> tuple[FailureCode, str]:
+    timed_out = any(part in text for part in _TIMED_OUT)
+    return (FailureCode.STALLED, "") if timed_out else (FailureCode.CRASHED, f"{PEER_LOST}. ")

@@ -1,0 +1,75 @@
+"""Which convolutions a transformation may touch, and what a spec's patterns select of them."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from worker.training.compression import Scene
+from worker.training.errors import bad_spec
+from worker.training.libraries import Conv2dSame
+
+EXCLUDED = "excluded by the spec"
+READS_IMAGE = "it reads the image"
+
+
+def unusual(name: str, layer: nn.Conv2d, scene: Scene) -> str:
+    """Why no method may replace this convolution; empty when it is an ordinary dense one."""
+    if layer.groups != 1:
+        return f"it has {layer.groups} groups already"
+    if not _computes_as_torch_does(layer):
+        return f"its class {type(layer).__name__} computes its weights or its output in its own way"
+    if parametrize.is_parametrized(layer):
+        return "its weights are computed by a parametrization"
+    if name in scene.flow.weights_read:
+        return "the network looks at its weights"
+    if not scene.flow.calls[name]:
+        return "the network does not call it as a layer"
+    return ""
+
+
+def reads_image(name: str, layer: nn.Conv2d, scene: Scene) -> bool:
+    """Whether it is a stem: fed by the image itself, by the image rearranged, or by as many channels as images have."""
+    return name in scene.flow.reads_image or layer.in_channels == scene.channels
+
+
+def placed_like(layer: nn.Conv2d, inputs: int, outputs: int, groups: int, bias: bool) -> nn.Conv2d:
+    """A convolution with other channels at the same place: kernel, stride, padding, dilation as in `layer`.
+
+    timm's `same` padding depends on the image size at run time, so its class is kept.
+    """
+    placement: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+    if isinstance(layer, Conv2dSame):
+        cls: type[nn.Conv2d] = Conv2dSame
+    else:
+        cls = nn.Conv2d
+        placement["padding_mode"] = layer.padding_mode
+    return cls(inputs, outputs, layer.kernel_size, groups=groups, bias=bias, **placement)  # type: ignore[arg-type]
+
+
+def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str) -> set[str]:
+    """The layers that any pattern matches. Raises `bad_spec` at `<pointer>/<i>` for a pattern that matches none."""
+    names = list(layers)
+    matched: set[str] = set()
+    for index, pattern in enumerate(patterns):
+        hits = [name for name in names if matches(name, pattern)]
+        if not hits:
+            detail = f"No convolution of the network is called '{pattern}'. Some are: {', '.join(names[:5])}."
+            raise bad_spec(f"{pointer}/{index}", detail, "matches_nothing")
+        matched.update(hits)
+    return matched
+
+
+def matches(name: str, pattern: str) -> bool:
+    """As in a shell, by the whole name. Square brackets mean themselves: module names have none to choose from."""
+    return fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def _computes_as_torch_does(layer: nn.Conv2d) -> bool:
+    """A subclass that standardises its weights would lose that silently; timm's `same` padding is known and kept."""
+    if type(layer) is Conv2dSame:
+        return True
+    cls = type(layer)
+    return cls.forward is nn.Conv2d.forward and cls._conv_forward is nn.Conv2d._conv_forward

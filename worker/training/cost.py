@@ -1,0 +1,125 @@
+"""What a network costs: parameters, multiply-accumulates, bytes, and the memory that training it takes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from app.contract.plan import NetworkCost
+from app.contract.training import AdamW, Sgd, Training
+from worker.training import shapes
+
+FP32_BYTES = 4
+COMPUTE_SHARE = {"fp64": 2.0, "fp32": 1.0, "auto": 1.0, "bf16": 0.5, "fp16": 0.5}
+"""Bytes of a saved activation, relative to fp32; `auto` on a GPU is bf16."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process has of a step."""
+
+    images: int
+    processes: int = 1
+    halved: bool = False  # precision `auto` will be bf16
+
+
+def network_cost(model: nn.Module, channels: int, image_size: Sequence[int]) -> NetworkCost:
+    """Parameters, MACs of one image and bytes of a network. Takes milliseconds: nothing is computed.
+
+    MACs are those of convolutions, matrix products and attention, as papers count them; additions, normalisation and
+    activations are not in them.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    return NetworkCost(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        macs=count_macs(model, channels, image_size),
+        weights_bytes=sum(tensor.numel() * _stored_bytes(tensor) for tensor in tensors),
+    )
+
+
+def count_macs(model: nn.Module, channels: int, image_size: Sequence[int]) -> int:
+    """Multiply-accumulates of one forward pass of one image in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), _Products() as products:
+            shapes.forward(model, channels, image_size)
+    finally:
+        model.train(was_training)
+    return products.flops // 2
+
+
+def training_memory_bytes(
+    model: nn.Module, training: Training, channels: int, image_size: Sequence[int], share: Share
+) -> int:
+    """Estimated peak of one process in training, without what torch itself occupies.
+
+    Weights, gradients and the optimizer's moments in fp32 (fp64 if so trained); DDP's buckets hold the gradients again;
+    what autograd keeps for the backward pass is measured on 2 images, of which each tensor counts once, and scaled to
+    the batch; then the largest kept activation again, for its gradient; and the images. Caches, workspaces of the
+    kernels and fragmentation are not in it.
+    """
+    scale = 0.5 if share.halved else COMPUTE_SHARE[training.precision]
+    weight_bytes = 2 * FP32_BYTES if training.precision == "fp64" else FP32_BYTES
+    copies = 2 + _moments(training) + (share.processes > 1)
+    weights = weight_bytes * sum(parameter.numel() for parameter in model.parameters())
+    kept, largest = _kept_for_backward(model, channels, image_size)
+    images = share.images * channels * image_size[0] * image_size[1] * weight_bytes
+    return int(weights * copies + (kept + largest) / 2 * share.images * scale + images)
+
+
+def _moments(training: Training) -> int:
+    match training.optimizer:
+        case AdamW():
+            return 2
+        case Sgd(momentum=momentum):
+            return 1 if momentum else 0
+
+
+def _kept_for_backward(model: nn.Module, channels: int, image_size: Sequence[int]) -> tuple[int, int]:
+    """Bytes that autograd keeps for 2 images in fp32, weights apart, and the largest of the tensors."""
+    sizes: dict[int, int] = {}
+    alive: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if not (tensor.is_leaf and tensor.requires_grad):
+            sizes[storage._cdata] = storage.nbytes()
+            alive.append(tensor)  # or its address could be given to another
+        return tensor
+
+    was_training = model.training
+    model.train()
+    try:
+        with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
+            shapes.forward(model, channels, image_size, images=2)
+    finally:
+        model.train(was_training)
+    return sum(sizes.values()), max(sizes.values(), default=0)
+
+
+def _stored_bytes(tensor: Tensor) -> int:
+    return FP32_BYTES if tensor.is_floating_point() else tensor.element_size()
+
+
+class _Products(TorchDispatchMode):
+    """Adds up the FLOPs of every operator that torch has a formula for: convolutions, products, attention.
+
+    `FlopCounterMode` does the same by module, with hooks that fail on networks which call layers in unusual ways.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula: Callable[..., int] | None = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        return result

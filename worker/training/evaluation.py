@@ -1,0 +1,49 @@
+"""Loss and accuracy on the validation images: each exactly once over all ranks, sums in fp64."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from worker.training.distributed import Ranks
+from worker.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one network on all validation images."""
+
+    loss: float
+    accuracy: float
+
+
+def row(loss: torch.Tensor, logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    """(sum of losses, right answers, samples) of a batch with mean `loss`, in fp64, left on the device."""
+    right = (logits_NK.argmax(1) == labels_N).sum()
+    samples = len(labels_N)
+    return torch.stack([loss.detach().double() * samples, right.double(), torch.full_like(right, samples).double()])
+
+
+def evaluate(
+    network: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    ranks: Ranks,
+    precision: Precision,
+    tick: Callable[[], None],
+) -> Score:
+    """Score `network` on this rank's `batches` of (images_NCHW, labels_N), and add up over the ranks."""
+    ranks.share_buffers(network)
+    network.eval()
+    sums_3 = torch.zeros(3, dtype=torch.float64, device=ranks.device)
+    with torch.no_grad():
+        for images_NCHW, labels_N in batches:
+            with precision.autocast():
+                logits_NK = network(images_NCHW)
+                loss = F.cross_entropy(logits_NK, labels_N)  # autocast computes it in fp32
+            sums_3 += row(loss, logits_NK, labels_N)
+            tick()
+    network.train()
+    loss_sum, right, samples = ranks.sum_later(sums_3.cpu()).result().tolist()
+    return Score(loss_sum / samples, right / samples)

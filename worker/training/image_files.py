@@ -1,0 +1,129 @@
+"""One image file: what it is, whether it is whole, and its pixels.
+
+What a file is stands in its first bytes, not in its name. EXIF orientation is applied; palettes are expanded; 16-bit
+values lose their lower byte; CMYK becomes RGB; alpha is dropped, as in Pillow's `convert("RGB")` (TIFF alone comes
+blended over black); one frame or page is read, the first.
+"""
+
+import re
+import zlib
+from collections.abc import Callable
+from os import path
+from pathlib import Path
+from stat import S_ISREG
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.training.opencv import MAX_PIXELS, cv2
+
+# H W = height and width, C = channels: 1 luminance or 3 RGB
+
+Image = npt.NDArray[np.uint8]
+
+MAX_FILE_BYTES = 256 * 2**20
+_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR_RGB}
+
+
+class Unusable(Exception):
+    """The file cannot be trained on; its text says why."""
+
+
+def read(folder: str, name: str) -> bytes:
+    """The content of a file of a data set. `folder` has no links in it. Raises Unusable, also for a link that leads
+    out of the folder and for what is no regular file."""
+    real = path.realpath(f"{folder}/{name}")
+    if path.commonpath([folder, real]) != folder:
+        raise Unusable("is a link that leads out of the data set's folder")
+    try:
+        found = Path(real).stat()
+        if not S_ISREG(found.st_mode):
+            raise Unusable("is not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise Unusable(f"is larger than {MAX_FILE_BYTES // 2**20} MiB")
+        return Path(real).read_bytes()
+    except OSError as error:
+        raise Unusable(f"cannot be read: {error.strerror}") from error
+
+
+def decode(content: bytes, channels: int) -> Image:
+    """The pixels, H x W x C. Raises Unusable."""
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[channels])
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise Unusable(f"has more than {MAX_PIXELS:,} pixels") from error
+        raise Unusable("cannot be decoded") from error
+    if image is None:
+        raise Unusable("cannot be decoded")
+    return np.ascontiguousarray(image.reshape(*image.shape[:2], channels), np.uint8)
+
+
+def verify(content: bytes) -> None:
+    """Raises Unusable for what is no supported image, or only a part of one.
+
+    Decoders fill what is missing with grey, black or what was in memory, and call that a success.
+    """
+    if not content:
+        raise Unusable("is empty")
+    for signature, is_whole in _FORMATS.items():
+        if re.match(signature, content, re.DOTALL):
+            if not is_whole(content):
+                raise Unusable("is damaged or cut off")
+            return
+    raise Unusable("is not a JPEG, PNG, WebP, BMP or TIFF image")
+
+
+# In coded JPEG data 0xFF is followed by 0 (a stuffed byte) or by a restart marker; anything else ends the scan.
+_JPEG_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+
+
+def _jpeg_is_whole(content: bytes) -> bool:
+    """Walks the segments, so that the end of a thumbnail inside one is not taken for the end of the image."""
+    position = 2
+    has_scan = False
+    while match := _JPEG_END_OF_SCAN.search(content, position):
+        marker = content[match.start() + 1]
+        if marker == _JPEG_END:
+            return has_scan
+        has_scan |= marker == _JPEG_SCAN
+        length = int.from_bytes(content[match.end() : match.end() + 2], "big")
+        position = match.end() + length
+    return False
+
+
+def _png_is_whole(content: bytes) -> bool:
+    """All chunks up to the last are there, with the right checksums."""
+    position = 8
+    while position + 12 <= len(content):
+        end = position + 8 + int.from_bytes(content[position : position + 4], "big")
+        kind = content[position + 4 : position + 8]
+        if zlib.crc32(memoryview(content)[position + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            return False
+        if kind == b"IEND":
+            return end + 4 <= len(content)
+        position = end + 4
+    return False
+
+
+def _webp_is_whole(content: bytes) -> bool:
+    return len(content) >= 8 + int.from_bytes(content[4:8], "little")
+
+
+def _bmp_is_whole(content: bytes) -> bool:
+    """Camera-made BMPs may count wrongly; the pixel data must at least begin inside the file."""
+    return int.from_bytes(content[10:14], "little") < len(content)
+
+
+def _left_to_the_decoder(_content: bytes) -> bool:
+    return True
+
+
+_FORMATS: dict[bytes, Callable[[bytes], bool]] = {
+    rb"\xff\xd8\xff": _jpeg_is_whole,
+    rb"\x89PNG\r\n\x1a\n": _png_is_whole,
+    rb"RIFF....WEBP": _webp_is_whole,
+    rb"BM": _bmp_is_whole,
+    rb"II[*+]\x00|MM\x00[*+]": _left_to_the_decoder,  # TIFF: strips may lie anywhere; the decoder misses lost ones
+}

@@ -1,0 +1,168 @@
+"""Starts and watches the processes of a run, and writes how it ended. It trains nothing itself.
+
+Order matters: the libraries are imported with a single thread and no operation is run, so that processes can be forked;
+only then come the threads of the store at which the ranks meet. The store lives here because peers of a rank that
+leaves first would hang if it lived there.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+import torch.distributed as dist
+
+from app.contract.events import Failed, Noted, PhaseBegun, Planned, Succeeded
+from app.contract.events import Stopped as StoppedEvent
+from app.contract.report import Report
+from app.contract.work import RunOrder
+from worker.training import causes, checkpoint, logs, measure, planning
+from worker.training.board import Board
+from worker.training.errors import RunFailure
+from worker.training.events import EventLog, Reporter
+from worker.training.precision import refuse_unsupported
+from worker.training.processes import STOPPED, Child, fork
+from worker.training.rank import Place, work
+from worker.training.watch import Limits, Stopped, Watch
+from worker.training.watchdog import Watchdog
+
+SUCCEEDED, FAILED = 0, 1
+ORDER = "order.json"
+
+log = logging.getLogger(__name__)
+
+
+def launch(order: RunOrder) -> int:
+    """Do a run from beginning to end in `order.paths.run_dir`; returns the exit code, the last event says the same.
+
+    Call it in a process with a single thread that has run no torch operation: it forks.
+    """
+    run_dir = Path(order.paths.run_dir)
+    for name in ("logs", "checkpoints", "artifacts"):
+        (run_dir / name).mkdir(parents=True, exist_ok=True)
+    (run_dir / ORDER).write_text(order.model_dump_json(), encoding="utf-8")
+    launch = Launch(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.spec.distributed.processes))
+    with _stop_signals(launch.limits):
+        return launch.to_the_end()
+
+
+@dataclass
+class Launch:
+    """One run under way."""
+
+    order: RunOrder
+    run_dir: Path
+    events: EventLog
+    board: Board
+    limits: Limits = field(init=False)
+
+    def __post_init__(self) -> None:
+        left_s = self.order.time_left_s
+        self.limits = Limits(self.board, None if left_s is None else time.monotonic() + left_s)
+
+    def to_the_end(self) -> int:
+        """The run, and its last line."""
+        try:
+            report = self._run()
+        except Stopped as stop:
+            self.events.write(StoppedEvent, saved=stop.saved)
+            return STOPPED
+        except Exception as error:
+            if not isinstance(error, RunFailure):
+                log.exception("The launcher cannot go on")
+            self.events.write(Failed, failure=causes.explain(error))
+            return FAILED
+        self.events.write(Succeeded, report=report, artifacts=measure.artifacts(self.run_dir))
+        return SUCCEEDED
+
+    def _run(self) -> Report:
+        self.events.write(PhaseBegun, phase="planning")
+        resumed = self._resumed()
+        planner = self._fork("planner", self._plan)
+        self._train(planner, resumed)
+        self.events.write(PhaseBegun, phase="measuring")
+        return self._measure()
+
+    def _train(self, planner: Child, resumed: Path | None) -> None:
+        """Fork the ranks, host the store, and wait for all; the planner works beside the first seconds of training."""
+        import_module("torch._dynamo")  # DDP and the optimizers do when first used: once here, not in every rank
+
+        world = self.order.spec.distributed.processes
+        with socket.create_server(("127.0.0.1", 0), backlog=world) as door:
+            port: int = door.getsockname()[1]
+            place = Place(self.order, self.board, resumed, port)
+            ranks = [self._fork(f"rank{number}", _rank_body(place, number, door)) for number in range(world)]
+            store = dist.TCPStore(  # type: ignore[attr-defined]
+                "127.0.0.1", port, world, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()
+            )
+        self._watch([planner, *ranks], Watchdog(time.monotonic()))
+        del store  # its thread ends: from here on this process may fork again
+
+    def _measure(self) -> Report:
+        """In a clean process, which knows nothing but the files; its report becomes an artifact."""
+        order, found = self.run_dir / ORDER, self.run_dir / ".report.json"
+        command = [sys.executable, "-m", measure.__name__, str(order), str(found)]
+        self._watch([self._fork("measure", lambda _pipe: os.execv(command[0], command))])
+        found.replace(self.run_dir / measure.ARTIFACTS / measure.REPORT)
+        return Report.model_validate_json((self.run_dir / measure.ARTIFACTS / measure.REPORT).read_bytes())
+
+    def _watch(self, children: list[Child], watchdog: Watchdog | None = None) -> None:
+        Watch(children, self.events, self.limits, watchdog).until_all_end()
+
+    def _fork(self, name: str, body: Callable[[int], int]) -> Child:
+        return fork(name, self.run_dir / "logs" / f"{name}.log", body)
+
+    def _plan(self, pipe: int) -> int:
+        """The body of the planner: the plan as an event, or the failure that spares the ranks their work."""
+        logs.to_stderr()
+        reporter = Reporter(pipe)
+        try:
+            refuse_unsupported(self.order.spec.training.precision, self.order.device_kind)
+            reporter.send(Planned, plan=planning.make_plan(self.order))
+        except Exception as error:
+            log.exception("There is no plan")
+            reporter.fail(causes.explain(error))
+            return 1
+        reporter.close()
+        return 0
+
+    def _resumed(self) -> Path | None:
+        """What to go on from: the checkpoint ordered or the newest here; a damaged one gives way to the one before."""
+        wanted = self.order.paths.resume
+        found, problems = checkpoint.newest_good(Path(wanted) if wanted else None, self.run_dir / "checkpoints")
+        if problems:
+            where = f"going on from {found.name}" if found else "starting anew"
+            message = f"Damaged checkpoints are passed over, {where}: {'; '.join(problems)}"[:4000]
+            self.events.write(Noted, level="warning", code="checkpoint_damaged", message=message)
+        return found
+
+
+def _rank_body(place: Place, number: int, door: socket.socket) -> Callable[[int], int]:
+    def body(pipe: int) -> int:
+        door.close()  # the launcher's alone: a port that outlives it would keep clients waiting
+        return work(place, number, pipe)
+
+    return body
+
+
+@contextmanager
+def _stop_signals(limits: Limits) -> Iterator[None]:
+    """SIGTERM, and Ctrl-C where a person runs it, are wishes to stop."""
+
+    def wish(_number: int, _frame: FrameType | None) -> None:
+        limits.signalled = True
+
+    before = {number: signal.signal(number, wish) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

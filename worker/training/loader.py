@@ -1,0 +1,109 @@
+"""Batches made ahead of the network: images read and resampled in threads, in the order they were asked for.
+
+Threads, not processes: OpenCV releases the GIL, and nothing must be pickled, shared or killed.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from worker.training.augment import Image, Pipeline
+from worker.training.images import Images
+
+# N = images in the batch, H W = height and width of what the network sees, C = channels
+
+Indices = npt.NDArray[np.int64]
+Make = Callable[[list[Image], Indices], Image]
+
+_AHEAD = 2  # batches in the making while the network works on one
+_CHUNK = 32  # images that one thread takes at a time
+
+
+class Batch(NamedTuple):
+    """What the network is shown, before normalisation."""
+
+    images_NHWC: torch.Tensor
+    """uint8."""
+    labels_N: torch.Tensor
+    """int64."""
+
+
+class _Begun(NamedTuple):
+    batch: Batch
+    parts: list[Future[None]]
+
+    def finished(self) -> Batch:
+        for part in self.parts:
+            part.result()
+        return self.batch
+
+    def abandon(self) -> None:
+        """Return when no thread works on it any more."""
+        for part in self.parts:
+            part.cancel()
+        for part in self.parts:
+            if not part.cancelled():
+                part.exception()
+
+
+class Loader:
+    """Makes batches of one set of images. The same for any number of threads and any size of batch."""
+
+    def __init__(self, images: Images, pipeline: Pipeline, threads: int = 1, *, pinned: bool = False) -> None:
+        """`threads` read and resample; none is started before the first batch is asked for.
+
+        `pinned`: in page-locked memory, so that copies to a GPU can be asynchronous.
+        """
+        self._images = images
+        self._pipeline = pipeline
+        self._pinned = pinned
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
+
+    def train(self, epoch: int, batches: Sequence[Indices]) -> Iterator[Batch]:
+        """The batches of `epoch`, counted from 0, augmented. A failure to read is raised where its batch would come."""
+        return self._ahead(batches, lambda images, indices_N: self._pipeline.train_NHWC(images, indices_N, epoch))
+
+    def evaluate(self, batches: Sequence[Indices]) -> Iterator[Batch]:
+        """The batches at evaluation geometry."""
+        return self._ahead(batches, lambda images, _indices_N: self._pipeline.evaluate_NHWC(images))
+
+    def close(self) -> None:
+        """Stop the threads; iterators that are still open cannot go on."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+    def _ahead(self, batches: Sequence[Indices], make: Make) -> Iterator[Batch]:
+        begun: deque[_Begun] = deque()
+        try:
+            for indices_N in batches:
+                begun.append(self._begin(np.asarray(indices_N, np.int64), make))
+                if len(begun) > _AHEAD:
+                    yield begun.popleft().finished()
+            while begun:
+                yield begun.popleft().finished()
+        finally:
+            for rest in begun:
+                rest.abandon()
+
+    def _begin(self, indices_N: Indices, make: Make) -> _Begun:
+        height, width = self._pipeline.size
+        shape = (len(indices_N), height, width, self._images.channels)
+        images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
+        out_NHWC = images_NHWC.numpy()
+
+        def fill(start: int) -> None:
+            part_N = indices_N[start : start + _CHUNK]
+            out_NHWC[start : start + _CHUNK] = make([self._images.read(int(index)) for index in part_N], part_N)
+
+        parts = [self._pool.submit(fill, start) for start in range(0, len(indices_N), _CHUNK)]
+        return _Begun(Batch(images_NHWC, torch.from_numpy(self._images.labels_N[indices_N])), parts)

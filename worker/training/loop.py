@@ -1,0 +1,111 @@
+"""The training loop, with the only `backward()` of the project."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from worker.training import seeds
+from worker.training.checkpoint import Position
+from worker.training.council import Council, Decision
+from worker.training.distributed import Ranks
+from worker.training.evaluation import row
+from worker.training.precision import Precision
+
+# N = samples of this rank in a step, K = classes
+
+
+@dataclass
+class Trainee:
+    """One network in training: as it is, as it is trained (wrapped by the ranks), and all that moves it."""
+
+    network: nn.Module
+    wrapped: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    precision: Precision
+    rate: Callable[[int], float]
+    position: Position
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one rank computes of a step. `batch_samples` counts the samples of all ranks together."""
+
+    images_NCHW: torch.Tensor
+    labels_N: torch.Tensor
+    batch_samples: int
+
+
+def train_epoch(
+    trainee: Trainee,
+    shares: Iterable[Share],
+    ranks: Ranks,
+    council: Council,
+    on_step: Callable[[int, float, int], None],
+) -> Iterator[Decision]:
+    """Make a step for each share; yields when the ranks decided to save or to stop after the step just made."""
+    position = trainee.position
+    for share in shares:
+        rate = trainee.rate(position.step + 1)
+        row_3 = _step(trainee, share, rate, ranks.world)
+        position.batch += 1
+        position.step += 1
+        on_step(position.step, rate, share.batch_samples)
+        decision = council.after_step(position.step, row_3)
+        if decision.save or decision.stop:
+            yield decision
+
+
+def _step(trainee: Trainee, share: Share, rate: float, world: int) -> torch.Tensor:
+    """One optimizer step; returns this rank's row for the council. The host never waits for the device here."""
+    weight = world * len(share.labels_N) / share.batch_samples
+    row_3 = _gradients(trainee.wrapped, share, weight, trainee.precision, trainee.scaler)
+    for group in trainee.optimizer.param_groups:
+        group["lr"] = rate
+    trainee.scaler.step(trainee.optimizer)
+    trainee.scaler.update()
+    trainee.optimizer.zero_grad(set_to_none=True)
+    return row_3
+
+
+def _gradients(
+    model: nn.Module, share: Share, weight: float, precision: Precision, scaler: torch.amp.GradScaler
+) -> torch.Tensor:
+    """Add the gradients of the mean loss. The ranks' gradients are averaged with equal weights, so a rank's own loss
+
+    is weighted by its part of the batch: the result is the gradient of one rank that has the whole batch.
+    """
+    with precision.autocast():
+        logits_NK = model(share.images_NCHW)
+        loss = F.cross_entropy(logits_NK, share.labels_N)
+    scaler.scale(loss * weight).backward()
+    return row(loss, logits_NK, share.labels_N)
+
+
+def settle(network: nn.Module, example: Share, ranks: Ranks, precision: Precision) -> nn.Module:
+    """Wrap `network` for the ranks, with everything that happens only in a first step already behind it.
+
+    DDP orders its buckets anew after its first backward pass, which changes the order of sums. A resumed run would be
+    one such step behind, so both fresh and resumed runs spend that pass here, on a batch that leaves no trace: buffers
+    and random numbers are put back, gradients dropped. Weights that get no gradient are left out, since DDP would wait
+    for them for ever.
+    """
+    scaler = torch.amp.GradScaler(example.images_NCHW.device.type, enabled=False)
+    rng = seeds.state(ranks.device)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    network.train()
+    _gradients(network, example, 1.0, precision, scaler)
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.requires_grad and parameter.grad is not None)
+    network.zero_grad(set_to_none=True)
+    wrapped = ranks.wrap(network)
+    if wrapped is not network:
+        _gradients(wrapped, example, 1.0, precision, scaler)
+        network.zero_grad(set_to_none=True)
+    for name, buffer in network.named_buffers():
+        buffer.copy_(buffers[name])
+    seeds.restore(rng, ranks.device)
+    return wrapped

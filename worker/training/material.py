@@ -1,0 +1,90 @@
+"""What a rank feeds its networks with: its share of each batch, on its device, as the network reads it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from app.contract.work import RunOrder
+from worker.training import augment, data, normalization, sampling
+from worker.training.data import LoadedData
+from worker.training.distributed import Ranks
+from worker.training.loader import Batch, Loader
+from worker.training.loop import Share
+from worker.training.normalization import Normalization
+from worker.training.precision import Precision, choose
+
+EVALUATION_BATCH = 256
+"""Validation images at once, over all ranks; at least the training batch. The result does not depend on it."""
+
+
+@dataclass
+class Material:
+    """The same for every network that the run trains."""
+
+    order: RunOrder
+    ranks: Ranks
+    precision: Precision
+    loaded: LoadedData
+    scaling: Normalization
+    training: Loader
+    validation: Loader
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the training images."""
+        size = self.order.spec.training.batch_size
+        return sampling.steps_per_epoch(len(self.loaded.train), size, self.ranks.world)
+
+    def shares(self, epoch: int, first_batch: int) -> Iterator[Share]:
+        """This rank's part of each step of an epoch (from 0), beginning with `first_batch`."""
+        training = self.order.spec.training
+        batches = sampling.batches(len(self.loaded.train), training.batch_size, self.ranks.world, training.seed, epoch)[
+            first_batch:
+        ]
+        mine = [sampling.share(batch, self.ranks.rank, self.ranks.world) for batch in batches]
+        for batch, loaded in zip(batches, self.training.train(epoch, mine), strict=True):
+            images_NCHW, labels_N = self._on_device(loaded)
+            yield Share(images_NCHW, labels_N, len(batch))
+
+    def validation_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """This rank's part of the validation images, each once."""
+        size = max(EVALUATION_BATCH, self.order.spec.training.batch_size) // self.ranks.world
+        mine = sampling.evaluation_shares(len(self.loaded.validation), size, self.ranks.rank, self.ranks.world)
+        for loaded in self.validation.evaluate(mine):
+            yield self._on_device(loaded)
+
+    def close(self) -> None:
+        """Stop the loaders' threads."""
+        self.training.close()
+        self.validation.close()
+
+    def example(self, channels: int) -> Share:
+        """Two black images: the smallest batch that every network can be trained on."""
+        images_NCHW = torch.zeros(
+            2, channels, *self.order.spec.image_size, dtype=self.precision.weights, device=self.ranks.device
+        ).to(memory_format=torch.channels_last)
+        return Share(images_NCHW, torch.zeros(2, dtype=torch.int64, device=self.ranks.device), 2)
+
+    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        device = self.ranks.device
+        images_NHWC = batch.images_NHWC.to(device, non_blocking=True)
+        labels_N = batch.labels_N.to(device, non_blocking=True)
+        return normalization.apply(images_NHWC, self.scaling, self.precision.weights), labels_N
+
+
+def prepare(order: RunOrder, ranks: Ranks, threads: int) -> Material:
+    """Read the data set and fit what is fitted to it. Raises `bad_dataset`, `bad_spec`."""
+    precision = choose(order.spec.training.precision, ranks.device)
+    loaded = data.load(order)
+    pipeline = augment.compile(order.spec)
+    pinned = ranks.device.type == "cuda"
+    return Material(
+        order,
+        ranks,
+        precision,
+        loaded,
+        normalization.fit(loaded.train, pipeline, threads),
+        Loader(loaded.train, pipeline, threads, pinned=pinned),
+        Loader(loaded.validation, pipeline, threads, pinned=pinned),
+    )

@@ -1,0 +1,69 @@
+"""Mean and deviation of each channel: fitted to the training images, applied on the device."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from worker.training.augment import Pipeline
+from worker.training.images import Images
+
+# N = images in a batch, H W = height and width, C = channels
+
+_SAMPLE = 2_048  # images: their mean is then within 1/40 of the spread between images
+_CHUNK = 32  # images resampled at once
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """`(value - mean) / std`, per channel, of values in [0, 1]. One entry for each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def fit(images: Images, pipeline: Pipeline, threads: int = 1) -> Normalization:
+    """The values of the spec, or else those of the training images at evaluation geometry.
+
+    At most 2,048 images are read, spread evenly over the set, which is sorted by class. Sums are exact integers, so
+    every rank and thread count finds the same values. A channel that never changes is only centred.
+    """
+    given = pipeline.normalizing
+    if given.mean is not None and given.std is not None:
+        return Normalization(_each(given.mean, images.channels), _each(given.std, images.channels))
+    sample = np.unique(np.linspace(0, len(images) - 1, min(len(images), _SAMPLE)).astype(np.int64))
+    chunks = [sample[start : start + _CHUNK] for start in range(0, len(sample), _CHUNK)]
+
+    def sums(chunk: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+        pixels_PC = pipeline.evaluate_NHWC([images.read(int(index)) for index in chunk]).reshape(-1, images.channels)
+        wide_PC = pixels_PC.astype(np.int64)
+        return wide_PC.sum(axis=0), (wide_PC * wide_PC).sum(axis=0), len(wide_PC)
+
+    with ThreadPoolExecutor(threads) as pool:
+        totals, squares, counts = zip(*pool.map(sums, chunks), strict=True)
+    return _of_sums(sum(totals), sum(squares), sum(counts))
+
+
+def apply(images_NHWC: torch.Tensor, normalization: Normalization, dtype: torch.dtype) -> torch.Tensor:
+    """uint8 N x H x W x C, on any device, to N x C x H x W of `dtype`, in channels-last memory."""
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    mean_C = torch.tensor(normalization.mean, dtype=torch.float64)
+    std_C = torch.tensor(normalization.std, dtype=torch.float64)
+    scale_C = (1 / (255 * std_C)).to(images_NHWC.device, exact, non_blocking=True)
+    shift_C = (-mean_C / std_C).to(images_NHWC.device, exact, non_blocking=True)
+    values_NHWC = torch.addcmul(shift_C, images_NHWC.to(exact), scale_C)
+    return values_NHWC.permute(0, 3, 1, 2).to(dtype)
+
+
+def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values * channels if len(values) == 1 else values
+
+
+def _of_sums(total_C: npt.NDArray[np.int64], squares_C: npt.NDArray[np.int64], count: int) -> Normalization:
+    mean_C = total_C / count
+    # Whole numbers of any size until the division: the difference of two large squares loses nothing.
+    spread_C = [int(square) * count - int(total) ** 2 for total, square in zip(total_C, squares_C, strict=True)]
+    std_C = [(spread**0.5 / count if spread else 255.0) for spread in spread_C]
+    return Normalization(tuple(float(mean) / 255 for mean in mean_C), tuple(std / 255 for std in std_C))

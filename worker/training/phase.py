@@ -1,0 +1,180 @@
+"""One network, from its initial weights to its last epoch: evaluated, saved, resumed, and set back when it diverges."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from app.contract.events import Noted, Phase
+from app.contract.failures import FailureCode
+from worker.training import architecture, checkpoint, optim, seeds
+from worker.training.checkpoint import Position, Snapshot
+from worker.training.council import Council, Diverging, Row
+from worker.training.errors import RunFailure
+from worker.training.evaluation import Score, evaluate
+from worker.training.loop import Trainee, settle, train_epoch
+from worker.training.narrator import Narrator
+from worker.training.networks import build_network
+from worker.training.saver import all_finite, detached
+from worker.training.site import Site, StopRun
+
+ROLLBACK_LIMIT = 2
+
+log = logging.getLogger(__name__)
+
+
+def train(site: Site, phase: Phase, resumed: Path | None) -> Trainee:
+    """Train one network to the end of its last epoch. Raises `StopRun`, saved, when all ranks agree to stop.
+
+    Non-finite losses lead back to the last good checkpoint with half the rate, twice at most, then to `diverged`.
+    """
+    source, rollbacks = resumed, None
+    while True:
+        work = _begin(site, phase, source, rollbacks)
+        try:
+            return work.to_the_end()
+        except Diverging as trouble:
+            rollbacks = work.trainee.position.rollbacks + 1
+            source = _step_back(site, phase, resumed, rollbacks, trouble)
+
+
+@dataclass
+class Work:
+    """The training of one network under way."""
+
+    site: Site
+    trainee: Trainee
+    council: Council
+    narrator: Narrator
+
+    def to_the_end(self) -> Trainee:
+        """All epochs that are left."""
+        while self.trainee.position.epoch < self.site.order.spec.training.epochs:
+            self._epoch()
+        return self.trainee
+
+    def _epoch(self) -> None:
+        position, material = self.trainee.position, self.site.material
+        self.narrator.restart_clock()
+        self.council.restart_clock()
+        shares = material.shares(position.epoch, position.batch)
+        for decision in train_epoch(self.trainee, shares, self.site.ranks, self.council, self._step_made):
+            stop = self.council.settle(position.step).stop or decision.stop
+            self._save(is_best=False, stop=stop)
+        stop = self.council.settle(position.step).stop
+        score = evaluate(
+            self.trainee.network, material.validation_batches(), self.site.ranks, material.precision, self.site.tick
+        )
+        is_best = self._close_epoch(score)
+        self._save(is_best=is_best, stop=stop)
+
+    def _step_made(self, step: int, rate: float, images: int) -> None:
+        self.site.tick()
+        self.narrator.step_made(step, rate, images)
+
+    def _close_epoch(self, score: Score) -> bool:
+        position = self.trainee.position
+        position.epoch, position.batch = position.epoch + 1, 0
+        self.narrator.epoch_ended(position.epoch, position.step, position.epoch_sums, score)
+        log.info("%s epoch %d: val/accuracy %.4f", position.phase, position.epoch, score.accuracy)
+        position.epoch_sums = [0.0, 0.0, 0.0]
+        is_best = position.best is None or score.accuracy > position.best
+        if is_best:
+            position.best, position.best_epoch = score.accuracy, position.epoch
+        return is_best
+
+    def _save(self, *, is_best: bool, stop: bool) -> None:
+        """Save, unless the weights are spoilt; leave, if that was decided. After the last epoch they must be good."""
+        healthy = self.council.non_finite == 0 and all_finite(self.trainee.network)
+        if healthy:
+            self.site.save(_snapshot(self.site, self.trainee), is_best=is_best)
+            self.council.saved()
+        if stop:
+            raise StopRun(saved=healthy)
+        if not healthy and self.trainee.position.epoch == self.site.order.spec.training.epochs:
+            raise Diverging("The weights after the last epoch are no finite numbers.")
+
+
+def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None) -> Work:
+    """A network as it starts, or as `source` has it; the same on every rank."""
+    snapshot = checkpoint.load(source) if source else None
+    position = snapshot.position if snapshot else Position(phase)
+    if rollbacks is not None:
+        position.rollbacks = rollbacks
+    network = build_network(site.order, site.material.loaded.classes, phase)
+    if snapshot:
+        site.refuse_other(snapshot.identity)
+        network.load_state_dict(snapshot.tensors["model"])
+    trainee = _trainee(site, network, position)
+    if snapshot:
+        trainee.optimizer.load_state_dict(snapshot.tensors["optimizer"])
+        trainee.scaler.load_state_dict(snapshot.tensors["scaler"])
+    _seed(site, phase, snapshot)
+    narrator = Narrator(site.reporter, phase, site.pace(phase))
+    return Work(site, trainee, _council(site, trainee, narrator), narrator)
+
+
+def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
+    training, material = site.order.spec.training, site.material
+    network.to(site.ranks.device, material.precision.weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    example = material.example(architecture.of(network).channels)
+    wrapped = settle(network, example, site.ranks, material.precision)
+    rate = optim.make_rate(training, material.steps_per_epoch)
+    scale = 0.5**position.rollbacks
+    return Trainee(
+        network=network,
+        wrapped=wrapped,
+        optimizer=optim.make_optimizer(training, network),
+        scaler=material.precision.scaler(),
+        precision=material.precision,
+        rate=lambda step: rate(step) * scale,
+        position=position,
+    )
+
+
+def _council(site: Site, trainee: Trainee, narrator: Narrator) -> Council:
+    def publish(rows: Sequence[Row]) -> None:
+        sums = trainee.position.epoch_sums
+        for row in rows:
+            sums[:] = [total + part for total, part in zip(sums, row.sums, strict=True)]
+        if site.ranks.rank == 0:
+            narrator.tell(rows)
+
+    return Council(site.ranks, site.board, publish, trainee.position.step + 1)
+
+
+def _seed(site: Site, phase: Phase, snapshot: Snapshot | None) -> None:
+    """The rank's own random numbers go on where they were; a rank that was not there before begins a stream."""
+    rank = site.ranks.rank
+    seeds.seed_all(site.order.spec.training.seed, phase, rank, snapshot.position.step if snapshot else 0)
+    if snapshot and len(snapshot.rng) == site.ranks.world:
+        seeds.restore(snapshot.rng[rank], site.ranks.device)
+
+
+def _snapshot(site: Site, trainee: Trainee) -> Snapshot:
+    """Called by all ranks; rank 0's copy is whole."""
+    rng = site.gather(seeds.state(site.ranks.device))
+    tensors = {
+        "model": trainee.network.state_dict(),
+        "optimizer": trainee.optimizer.state_dict(),
+        "scaler": trainee.scaler.state_dict(),
+    }
+    copied = detached(tensors) if site.ranks.rank == 0 else {}
+    position = replace(trainee.position, epoch_sums=list(trainee.position.epoch_sums))
+    return Snapshot(position, site.identity, copied, rng)
+
+
+def _step_back(site: Site, phase: Phase, resumed: Path | None, rollbacks: int, trouble: Diverging) -> Path | None:
+    """Where all ranks go on from: the phase's last good checkpoint, or null for its beginning."""
+    if rollbacks > ROLLBACK_LIMIT:
+        raise RunFailure(FailureCode.DIVERGED, f"{trouble} The rate was halved {ROLLBACK_LIMIT} times before.")
+    source = site.newest_checkpoint(phase) or resumed
+    where = source.name if source else "the beginning"
+    message = f"{trouble} Going back to {where} with 1/{2**rollbacks} of the learning rate."
+    site.reporter.send(
+        Noted, level="warning", code="rate_halved", message=message, data={"from": where, "rollbacks": rollbacks}
+    )
+    return source

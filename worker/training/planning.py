@@ -1,0 +1,225 @@
+"""What a job will do, found in seconds and without a device: `python -m worker.training.planning ORDER.json OUT.json`.
+
+Networks are built without memory where they start from random weights, and run without arithmetic: see `shapes`.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from app.contract.augment import RandomCrop, Resize
+from app.contract.data import Builtin
+from app.contract.failures import Failure
+from app.contract.job import JobSpec
+from app.contract.plan import LayerChange, NetworkCost, Plan
+from app.contract.work import RunOrder
+from worker.training import architecture, causes, cost, data, models, sampling, shapes
+from worker.training.compression import compress
+from worker.training.data import Outline
+from worker.training.errors import bad_spec
+from worker.training.precision import refuse_unsupported
+
+MOST_IMAGES_MEASURED = 20_000
+"""Up to so many images a plan reads all sizes, to see whether a crop fits them."""
+
+
+def make_plan(order: RunOrder) -> Plan:
+    """The plan of a job. Raises RunFailure, with pointers into the spec, when the job could not run."""
+    spec = order.spec
+    refuse_unsupported(spec.training.precision, order.device_kind)
+    outline = data.outline(order)
+    crop_warnings = list(_crop_problems(order, outline))
+    network = models.sketch(order, outline.classes)
+    channels = architecture.of(network).channels
+    _refuse_other_outputs(network, channels, spec, len(outline.classes))
+    before = cost.network_cost(network, channels, spec.image_size)
+    layers = compress(network, spec.compression, spec.image_size, channels, spec.training.seed)
+    after = cost.network_cost(network, channels, spec.image_size)
+    steps = _Steps(outline.train_images, spec.training.batch_size, spec.distributed.processes)
+    _refuse_single_values(network, channels, spec, steps.smallest_share)
+    return Plan(
+        before=before,
+        after=after,
+        layers=layers,
+        classes=list(outline.classes),
+        train_images=outline.train_images,
+        validation_images=outline.validation_images,
+        image_size=spec.image_size,
+        steps_per_epoch=steps.count,
+        memory_bytes=_memory_bytes(network, order, channels, steps),
+        warnings=[
+            *crop_warnings,
+            *steps.warnings(),
+            *_layer_warnings(spec, layers, models.starts_from_weights(order)),
+            *_cost_warnings(before, after),
+            *_map_warnings(network, channels, spec),
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """How the training images are divided into steps and ranks."""
+
+    images: int
+    batch_size: int
+    processes: int
+
+    @property
+    def edges(self) -> list[int]:
+        return sampling.batch_edges(self.images, self.batch_size, self.processes)
+
+    @property
+    def count(self) -> int:
+        return len(self.edges) - 1
+
+    @property
+    def largest_share(self) -> int:
+        """Most images that one process has in one step."""
+        return -(-max(self._sizes()) // self.processes)
+
+    @property
+    def smallest_share(self) -> int:
+        return min(self._sizes()) // self.processes
+
+    def _sizes(self) -> list[int]:
+        return [after - before for before, after in zip(self.edges, self.edges[1:], strict=False)]
+
+    def warnings(self) -> Iterator[str]:
+        if self.images < self.batch_size:
+            yield (
+                f"The batch of {self.batch_size} is larger than the data: "
+                f"each epoch is one step of {self.images} images."
+            )
+        elif max(self._sizes()) > self.batch_size:
+            yield (
+                f"The last {self.images % self.batch_size} images of an epoch are too few for a step of their own "
+                "and join the batch before."
+            )
+
+
+def _memory_bytes(network: nn.Module, order: RunOrder, channels: int, steps: _Steps) -> int:
+    precision = order.spec.training.precision
+    shares = cost.Share(steps.largest_share, steps.processes, order.device_kind == "cuda" and precision == "auto")
+    return cost.training_memory_bytes(network, order.spec.training, channels, order.spec.image_size, shares)
+
+
+def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, classes: int) -> None:
+    """The network must answer one row of scores for each image, in training mode too (some give two heads there)."""
+    for training in (False, True):
+        try:
+            scores = shapes.forward(network.train(training), channels, spec.image_size, images=2)
+        except Exception as error:
+            raise bad_spec("/model/name", shapes.does_not_run(spec.image_size, error), "image_does_not_fit") from error
+        if not isinstance(scores, Tensor) or scores.shape != (2, classes):
+            detail = "The network does not answer one score for each class: use another model."
+            raise bad_spec("/model/name", detail, "not_a_classifier")
+
+
+def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, images: int) -> None:
+    """Batch normalisation cannot train on one value a channel: one image whose feature map is 1x1."""
+    try:
+        shapes.forward(network.train(), channels, spec.image_size, images)
+    except Exception as error:
+        detail = (
+            f"A process would train on {images} image at a time, and that is not enough for this network "
+            f"({str(error)[:200]}): use a batch_size of at least {2 * spec.distributed.processes}."
+        )
+        raise bad_spec("/training/batch_size", detail, "too_small") from error
+
+
+def _crop_problems(order: RunOrder, outline: Outline) -> Iterator[str]:
+    """A pad-and-crop of the images as they are: refused when it fits none of them, a warning when it fits only some.
+
+    For built-in sets, and behind a resize, the contract has checked it.
+    """
+    sized = [each for each in enumerate(order.spec.augment) if isinstance(each[1], RandomCrop | Resize)]
+    if not sized or isinstance(order.spec.dataset, Builtin):
+        return
+    index, crop = sized[0]
+    if not isinstance(crop, RandomCrop) or crop.scale is not None:
+        return
+    if outline.train_images > MOST_IMAGES_MEASURED:
+        yield f"Whether all {outline.train_images} images are as large as the crop was not checked."
+        return
+    sizes_N2 = data.load(order).train.sizes_N2
+    small = int(((sizes_N2 + 2 * crop.padding) < crop.size).any(axis=1).sum())
+    if small == len(sizes_N2):
+        detail = (
+            f"A crop of {crop.size[0]}x{crop.size[1]} does not fit any image, padded by {crop.padding}: "
+            "put a resize before it, raise padding, or give scale to make size the output size."
+        )
+        raise bad_spec(f"/augment/{index}/size", detail, "larger_than_image")
+    if small:
+        yield f"{small} of {len(sizes_N2)} images are smaller than the crop, and are padded further."
+
+
+def _layer_warnings(spec: JobSpec, layers: list[LayerChange], trained: bool) -> Iterator[str]:
+    for method in dict.fromkeys(each.kind for each in spec.compression):
+        statuses = [each.status for each in layers if each.method == method]
+        kept = statuses.count("kept")
+        if kept:
+            yield f"{method} leaves {kept} of {len(statuses)} convolutions as they are; `layers` says why."
+    split = sum(each.status == "changed" and each.method == "depthwise_separable" for each in layers)
+    if trained and split:
+        yield f"depthwise_separable gives {split} layers with trained weights new, random ones."
+
+
+def _cost_warnings(before: NetworkCost, after: NetworkCost) -> Iterator[str]:
+    if after.parameters > before.parameters:
+        yield "The compression makes this network larger: its layers are too narrow for it."
+
+
+def _map_warnings(network: nn.Module, channels: int, spec: JobSpec) -> Iterator[str]:
+    """Convolutions that see more padding than image."""
+    sides = _map_sides(network, channels, spec)
+    if tiny := sides.count(1):
+        size = f"{spec.image_size[0]}x{spec.image_size[1]}"
+        yield (
+            f"Images of {size} have shrunk to 1x1 before {tiny} of {len(sides)} spatial convolutions: "
+            "larger ones would use the network better."
+        )
+
+
+def _map_sides(network: nn.Module, channels: int, spec: JobSpec) -> list[int]:
+    """The longer side of what each convolution with a kernel larger than 1x1 reads."""
+    sides: list[int] = []
+    handles = [
+        module.register_forward_pre_hook(lambda _, args: sides.append(max(args[0].shape[-2:])))
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1
+    ]
+    try:
+        shapes.forward(network.eval(), channels, spec.image_size)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sides
+
+
+def main(arguments: list[str]) -> int:
+    """Write the Plan, or the Failure and exit with 1. The bounded child of a dry run."""
+    if len(arguments) != 2:
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
+    try:
+        order = RunOrder.model_validate_json(Path(arguments[0]).read_bytes())
+        found: Plan | Failure = make_plan(order)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user is told
+        found = causes.explain(error)
+    _write(Path(arguments[1]), found)
+    return 1 if isinstance(found, Failure) else 0
+
+
+def _write(path: Path, found: BaseModel) -> None:
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_text(found.model_dump_json(), encoding="utf-8")
+    unfinished.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""A whole run, as one rank sees it: the table of contents of training."""
+
+import logging
+from pathlib import Path
+
+from app.contract.events import Noted, Phase, PhaseBegun
+from app.contract.work import RunOrder
+from worker.training import checkpoint, export, phase
+from worker.training.board import Board
+from worker.training.card import BASELINE, MODEL, Scaling
+from worker.training.distributed import Ranks
+from worker.training.events import Reporter
+from worker.training.loop import Trainee
+from worker.training.material import prepare
+from worker.training.saver import Saver
+from worker.training.site import Site
+
+log = logging.getLogger(__name__)
+
+
+def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, resumed: Path | None, threads: int) -> None:
+    """Train every network of the order, from the start or from the checkpoint `resumed`, and leave them as files.
+
+    Raises `RunFailure`, or `StopRun` when it was asked to stop and saved.
+    """
+    run_dir = Path(order.paths.run_dir)
+    material = prepare(order, ranks, threads)
+    saver = Saver(run_dir, reporter) if ranks.rank == 0 else None
+    site = Site(order, run_dir, ranks, board, reporter, material, saver)
+    _tell_skipped(site)
+    begun = _begun(site, resumed)
+    try:
+        for name in site.phases[site.phases.index(begun) :]:
+            reporter.send(PhaseBegun, phase=name)
+            trainee = phase.train(site, name, resumed if name == begun else None)
+            _export(site, name, trainee)
+    finally:
+        material.close()
+        if saver:
+            saver.close()
+
+
+def _begun(site: Site, resumed: Path | None) -> Phase:
+    """The phase to begin or to go on with; finished ones are not repeated."""
+    if resumed is None:
+        return site.phases[0]
+    position = checkpoint.load(resumed).position
+    site.take_over(resumed)
+    message = f"Going on from {resumed.name}: {position.phase}, epoch {position.epoch}, step {position.step}."
+    log.info(message)
+    site.reporter.send(Noted, level="info", code="resumed", message=message, data={"step": position.step})
+    return position.phase
+
+
+def _export(site: Site, name: Phase, trainee: Trainee) -> None:
+    """Rank 0 writes the network that it ended with; running statistics are its own (see distributed/ddp.py)."""
+    if site.ranks.rank:
+        return
+    material = site.material
+    scaling = Scaling(mean=tuple(material.scaling.mean), std=tuple(material.scaling.std))
+    network = trainee.network.to("cpu")
+    card = export.card_of(network, site.order, material.loaded.classes, scaling, material.loaded.sha256)
+    export.export(network, card, site.artifacts, BASELINE if name == "baseline" else MODEL)
+
+
+def _tell_skipped(site: Site) -> None:
+    loaded = site.material.loaded
+    if loaded.refused_count:
+        files = [f"{each.name}: {each.reason}" for each in loaded.refused]
+        message = f"{loaded.refused_count} files cannot be trained on and are skipped: {'; '.join(files[:10])}"
+        site.reporter.send(Noted, level="warning", code="files_skipped", message=message[:4000], data={"files": files})

@@ -1,0 +1,91 @@
+"""Writing checkpoints beside the training, and keeping no more of them than are of use."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.contract.events import CheckpointSaved
+from worker.training import checkpoint
+from worker.training.checkpoint import Snapshot
+from worker.training.events import Reporter
+
+KEPT = 2
+
+
+class Saver:
+    """Rank 0's. One checkpoint is written at a time; a failure to write comes up at the next call."""
+
+    def __init__(self, run_dir: Path, reporter: Reporter) -> None:
+        self._folder = run_dir / "checkpoints"
+        self._run_dir = run_dir
+        self._reporter = reporter
+        self._pool = ThreadPoolExecutor(1, "saver")
+        self._under_way: Future[None] | None = None
+        self._best: Path | None = None
+
+    def save(self, snapshot: Snapshot, *, is_best: bool, carried: list[Path]) -> None:
+        """Begin to write. `snapshot` must be a copy: training goes on and changes the weights."""
+        self.wait()
+        self._under_way = self._pool.submit(self._write, snapshot, is_best, carried)
+
+    def wait(self) -> None:
+        """Return when nothing is under way; raises what went wrong."""
+        if self._under_way:
+            under_way, self._under_way = self._under_way, None
+            under_way.result()
+
+    def newest(self, phase: str) -> Path | None:
+        """The last good checkpoint of a phase that this attempt wrote."""
+        self.wait()
+        for folder in reversed(checkpoint.in_order(self._folder)):
+            if folder.name.startswith(f"{phase}-"):
+                return folder
+        return None
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        self.wait()
+        self._pool.shutdown()
+
+    def _write(self, snapshot: Snapshot, is_best: bool, carried: list[Path]) -> None:
+        told = checkpoint.save(snapshot, self._folder, carried)
+        position = snapshot.position
+        self._reporter.send(
+            CheckpointSaved,
+            phase=position.phase,
+            epoch=position.epoch,
+            step=position.step,
+            path=f"checkpoints/{told['name']}",
+            size_bytes=told["size_bytes"],
+            sha256=told["sha256"],
+        )
+        if is_best:
+            self._best = self._folder / told["name"]
+        self._drop_old(self._folder / told["name"])
+
+    def _drop_old(self, newest: Path) -> None:
+        """What lies before the last two goes, and what a step back left behind them in time."""
+        complete = checkpoint.in_order(self._folder)
+        up_to_now = complete[: complete.index(newest) + 1]
+        kept = {*up_to_now[-KEPT:], self._best}
+        for folder in complete:
+            if folder not in kept:
+                checkpoint.remove(folder)
+
+
+def detached(value: Any) -> Any:
+    """A copy on the CPU of a tree of tensors and plain values, sharing nothing with the original."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: detached(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(detached(each) for each in value)
+    return value
+
+
+def all_finite(model: torch.nn.Module) -> bool:
+    """Whether every weight is a number. The same answer on every rank, since weights are."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())

@@ -1,0 +1,31 @@
+"""Which images are held out for validation, where the data set does not say."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+def stratified(
+    labels_N: npt.NDArray[np.int64], names: Sequence[str], fraction: float, seed: int
+) -> tuple[Indices, Indices]:
+    """Indices of the training and the validation images, each in ascending order.
+
+    Of each class `fraction` is held out, rounded, but at least one image is, and one stays, where there are two; a
+    single image is trained on. Those with the least hash of (seed, name) are held out: the order of the file system has
+    no part in it, and an image that is added or removed elsewhere does not move the others.
+    """
+    hashes = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names]
+    held_out = np.zeros(len(labels_N), bool)
+    order = sorted(range(len(names)), key=lambda index: (labels_N[index], hashes[index]))
+    starts = np.flatnonzero(np.diff(labels_N[order], prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        held_out[order[start : start + _share(int(end - start), fraction)]] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _share(images: int, fraction: float) -> int:
+    return min(max(round(images * fraction), 1), images - 1)
