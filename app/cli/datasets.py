@@ -1,0 +1,105 @@
+"""`trainyard dataset add | list | show | delete`."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.exits import CommandFailed
+from app.cli.output import JsonOption, age, print_fields, print_json, print_table, say, size
+
+datasets = typer.Typer(help="Register and check data sets.", no_args_is_help=True)
+DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="The data set's id.")]
+ASK_EVERY_S = 0.5
+
+
+@datasets.command()
+def add(
+    name: Annotated[str, typer.Argument(help="For people; need not be unique.")],
+    path: Annotated[str, typer.Argument(help="A folder under one of the service's data set roots.")],
+    wait: Annotated[bool, typer.Option(help="Wait until every file is checked.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Register a folder of images: one sub-folder per class, or train/ and val/ with those inside."""
+    from app.cli.service import Service
+
+    service = Service()
+    body = {"name": name, "source": {"kind": "folder", "path": path}}
+    dataset = service.request("POST", "/v1/datasets", json=body).json()
+    if wait:
+        say(f"{dataset['id']}: checking its files ...")
+        dataset = _checked(service, dataset)
+    _print(dataset, as_json)
+    if dataset["state"] == "failed":
+        raise CommandFailed(f"{dataset['id']} cannot be used: {dataset['failure']['message']}")
+
+
+def _checked(service: Any, dataset: dict[str, Any]) -> dict[str, Any]:
+    while dataset["state"] == "importing":
+        time.sleep(ASK_EVERY_S)
+        dataset = service.get(f"/v1/datasets/{dataset['id']}")
+    return dataset
+
+
+@datasets.command("list")
+def list_datasets(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20, as_json: JsonOption = False
+) -> None:
+    """List data sets."""
+    from app.cli.service import Service
+
+    found = Service().pages("/v1/datasets", limit)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(("id", "name", "state", "classes >", "images >", "created >"), map(_row, found))
+
+
+def _row(dataset: dict[str, Any]) -> tuple[str, ...]:
+    facts = dataset["facts"]
+    counts = (str(len(facts["classes"])), f"{facts['images']:,}") if facts else ("", "")
+    return (dataset["id"], dataset["name"], dataset["state"], *counts, age(dataset["created_at"]))
+
+
+@datasets.command()
+def show(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
+    """Show one data set: its classes, its sizes, and the files that were refused and why."""
+    from app.cli.service import Service
+
+    _print(Service().get(f"/v1/datasets/{dataset}"), as_json)
+
+
+@datasets.command()
+def delete(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
+    """Forget a data set. Its files stay where they are."""
+    from app.cli.service import Service
+
+    Service().request("DELETE", f"/v1/datasets/{dataset}")
+    if as_json:
+        print_json({"deleted": dataset})
+    else:
+        say(f"deleted {dataset}")
+
+
+def _print(dataset: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(dataset)
+        return
+    print_fields({key: dataset[key] for key in ("id", "name", "state")} | {"path": dataset["source"]["path"]})
+    facts = dataset["facts"]
+    if facts:
+        _print_facts(facts)
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    sizes, own = facts["image_sizes"], facts["validation_images"]
+    print_fields({
+        "images": f"{facts['images']:,} in {len(facts['classes'])} classes, {size(facts['size_bytes'])}",
+        "validation": f"{own:,} of its own" if own else "a share is held out",
+        "height": f"{sizes['min_height']} to {sizes['max_height']} pixels",
+        "width": f"{sizes['min_width']} to {sizes['max_width']} pixels",
+        "refused": f"{facts['refused_count']:,} files",
+        "sha256": facts["sha256"],
+    })  # fmt: skip
+    for file in facts["refused"]:
+        print_fields({f"  {file['name']}": file["reason"]})

@@ -1,0 +1,47 @@
+"""The socket on which the API listens: loopback only, until there are keys."""
+
+import errno
+import ipaddress
+import socket
+
+from app.cli.exits import CommandFailed, Exit
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises `PortTaken`, or `CommandFailed` for another host."""
+    _require_loopback(host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(host, port) from None
+        raise CommandFailed(f"cannot listen on {host} port {port}: {error.strerror}.") from error
+
+
+class PortTaken(CommandFailed):
+    """Another program listens there."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"port {port} of {host} is taken by another program: give another --port (0: a free one).")
+
+
+def url_of(listening: socket.socket) -> str:
+    """The base URL of what listens there."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _require_loopback(host: str) -> None:
+    if host == "localhost":
+        return
+    try:
+        inside = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        inside = False
+    if not inside:
+        raise CommandFailed(
+            f"--host {host} is refused: without keys, only this machine may speak to the service.\n"
+            "  Use --host 127.0.0.1, and an SSH tunnel or an authenticating proxy for others.",
+            Exit.USAGE,
+        )
