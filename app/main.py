@@ -14,6 +14,7 @@ from app.edge.bodies import BodyLimit
 from app.edge.cors import Cors
 from app.edge.guards import Hosts, Origins
 from app.edge.headers import SafeHeaders
+from app.edge.heads import Heads
 from app.edge.measures import HttpMeasures
 from app.edge.requests import Requests
 from app.edge.shutdown import streams_end_first
@@ -85,6 +86,7 @@ def _layers(settings: Settings, measures: HttpMeasures) -> list[Middleware]:
         Middleware(Origins, allowed=origins),
         Middleware(problems.Unexpected),
         Middleware(BodyLimit, limit_bytes=settings.max_body_bytes),
+        Middleware(Heads),
     ]
 
 

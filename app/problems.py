@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.contract.failures import FieldProblem
@@ -215,4 +216,17 @@ async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known: dict[int, type[TrainyardError]] = {404: NotFound, 405: MethodNotAllowed, 413: PayloadTooLarge}
     unforeseen = TrainyardError if error.status_code >= 500 else BadRequest
-    return rendered(known.get(error.status_code, unforeseen)(), request.scope, error.headers)
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    return rendered(known.get(error.status_code, unforeseen)(), request.scope, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Those that the path has. Starlette names only those of the first route that matches it."""
+    tried = ("GET", "POST", "PUT", "PATCH", "DELETE")
+    routes = request.app.router.routes
+    found = [
+        method
+        for method in tried
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ["GET", "HEAD", *found[1:]] if "GET" in found else found

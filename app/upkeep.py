@@ -3,6 +3,7 @@
 Each step is conditional on what it read, so two replicas that do the same at the same time do it once.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from app import queue
 from app.errors import TrainyardError
 from app.services import housekeeping, reaping
+from app.store import migrate
 from app.store.session import Database
 
 MAX_GAP_S = 15.0
@@ -27,6 +29,7 @@ class Upkeep:
     nudge: Callable[[], None] = queue.nudge
     _last_tick: float | None = None
     _grace_until: float = 0.0
+    _failing: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -60,11 +63,34 @@ class Upkeep:
             self._grace_until = time_s + self.database.settings.lease_s
 
     def _run(self) -> None:
+        with contextlib.suppress(Exception):
+            self.nudge()  # so that readiness knows from the start whether the broker answers
         while not self._stop.is_set():
             try:
                 self.tick()
+                self._note_failure("")
             except TrainyardError as error:
-                log.warning("upkeep could not do its work: %s", error.detail)
+                self._note_failure(self._reason(error))
             except Exception:  # the loop must go on: leases are reaped by nobody else
                 log.exception("upkeep failed")
             self._stop.wait(self.database.settings.upkeep_s)
+
+    def _note_failure(self, reason: str) -> None:
+        """Say it once an outage, not at every tick."""
+        if reason and reason != self._failing:
+            log.warning("upkeep cannot do its work: %s", reason)
+        elif self._failing and not reason:
+            log.info("upkeep does its work again")
+        self._failing = reason
+
+    def _reason(self, error: TrainyardError) -> str:
+        """Tables that are missing or old look like a database that does not answer."""
+        try:
+            current = migrate.is_current(self.database)
+        except TrainyardError:
+            return error.detail
+        return (
+            error.detail
+            if current
+            else "the database has other tables than this version needs: run `trainyard db upgrade`."
+        )

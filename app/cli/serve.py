@@ -49,14 +49,17 @@ def prepared_home() -> Path:
 
     try:
         settings = load()
-        home = settings.home
+    except SettingsError as error:
+        raise CommandFailed(str(error)) from error
+    home = settings.home
+    try:
         for folder in (home, home / "run", home / "logs"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         worker_token(settings)
     except SettingsError as error:
         raise CommandFailed(str(error)) from error
     except OSError as error:
-        raise CommandFailed(f"the home {error.filename} cannot be made: {error.strerror}.") from error
+        raise CommandFailed(f"the home {error.filename or home} cannot be made: {error.strerror}.") from error
     return home
 
 

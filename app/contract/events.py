@@ -3,13 +3,27 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.contract.failures import Failure
 from app.contract.plan import Plan
 from app.contract.report import Report
 
 Phase = Literal["planning", "baseline", "training", "measuring"]
+
+
+def _plain(value: Any) -> Any:
+    """As JSON and every database can carry it: unpaired surrogates and integers beyond 64 bits become text."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+PlainData = Annotated[dict[str, Any], AfterValidator(_plain)]
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[a-z0-9_]+){0,3}$", max_length=100)]
 
 
@@ -90,7 +104,7 @@ class Noted(Reported):
     level: Literal["info", "warning"]
     code: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)
     message: str = Field(max_length=4000)
-    data: dict[str, Any] = {}
+    data: PlainData = {}
 
 
 class ArtifactFile(BaseModel):

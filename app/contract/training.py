@@ -1,10 +1,11 @@
 """How long, how fast and how exactly the network is trained."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from app.contract.spec import Flag, Int, Number, Spec
+from app.contract.spec import Flag, Int, Number, Problem, Spec, refuse
 
 LearningRate = Annotated[Number, Field(gt=0, le=100, description="Peak rate, reached after the warm-up.")]
 WeightDecay = Annotated[Number, Field(ge=0, le=10, description="Not applied to biases and normalisation weights.")]
@@ -17,10 +18,21 @@ class Sgd(Spec):
     kind: Literal["sgd"] = "sgd"
     learning_rate: LearningRate = 0.1
     momentum: Number = Field(0.9, ge=0, lt=1)
-    nesterov: Flag = False
+    nesterov: Flag = Field(False, description="Needs a momentum above 0.")
     weight_decay: WeightDecay = 1e-4
 
     examples: ClassVar[list[dict[str, Any]]] = [{"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9}]
+
+    @model_validator(mode="after")
+    def _momentum_fits(self) -> Self:
+        refuse("Sgd", self._problems(), self)
+        return self
+
+    def _problems(self) -> Iterator[Problem]:
+        if self.nesterov and not self.momentum:
+            yield Problem(
+                ("nesterov",), "needs_momentum", "nesterov needs a momentum above 0: raise it, or remove nesterov."
+            )
 
 
 class AdamW(Spec):

@@ -1,15 +1,17 @@
 """The worker's door: what is said between a worker and the service (`/internal/v1`), and what a run is told."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.contract.data import Folder
-from app.contract.events import ArtifactFile, Event
+from app.contract.events import ArtifactFile, Event, PlainData
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.report import Report
 from app.contract.states import StopWish
+
+Token = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
 
 
 class Message(BaseModel):
@@ -108,15 +110,15 @@ Work = Annotated[JobWork | TaskWork, Field(discriminator="type")]
 class TaskResult(Message):
     """What a background task found: `result` or `failure`."""
 
-    token: str
-    result: dict[str, Any] | None = None
+    token: Token
+    result: PlainData | None = None
     failure: Failure | None = None
 
 
 class AttemptToken(Message):
     """Proof that the speaker holds the attempt."""
 
-    token: str
+    token: Token
 
 
 class Heartbeat(AttemptToken):

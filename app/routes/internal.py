@@ -7,7 +7,7 @@ import secrets
 from time import monotonic
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,6 +45,7 @@ async def worker_only(settings: SettingsDep, authorization: Annotated[str, Heade
 
 router = APIRouter(prefix="/internal/v1", dependencies=[Depends(worker_only)], include_in_schema=False)
 ATTEMPT = "/jobs/{job}/attempts/{attempt}"
+AttemptNumber = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 class Finished(Message):
@@ -62,14 +63,14 @@ def claim(info: WorkerInfo, database: DatabaseDep) -> Response:
 
 
 @router.post(ATTEMPT + "/start", status_code=204)
-def start(job: str, attempt: int, body: AttemptToken, database: DatabaseDep) -> None:
+def start(job: str, attempt: AttemptNumber, body: AttemptToken, database: DatabaseDep) -> None:
     """The run begins."""
     with database.write() as session:
         attempts.start(session, Lease.of(job, attempt, body.token))
 
 
 @router.post(ATTEMPT + "/heartbeat")
-def heartbeat(job: str, attempt: int, body: Heartbeat, database: DatabaseDep) -> HeartbeatReply:
+def heartbeat(job: str, attempt: AttemptNumber, body: Heartbeat, database: DatabaseDep) -> HeartbeatReply:
     """The lease begins anew."""
     with database.write() as session:
         return HeartbeatReply(stop=attempts.heartbeat(session, Lease.of(job, attempt, body.token)))
@@ -79,7 +80,7 @@ def heartbeat(job: str, attempt: int, body: Heartbeat, database: DatabaseDep) ->
 async def wish(
     request: Request,
     job: str,
-    attempt: int,
+    attempt: AttemptNumber,
     body: AttemptToken,
     database: DatabaseDep,
     changes: ChangesDep,
@@ -99,7 +100,7 @@ async def wish(
 
 
 @router.post(ATTEMPT + "/reports", response_model=None)
-def report(job: str, attempt: int, body: ReportBatch, database: DatabaseDep) -> Response:
+def report(job: str, attempt: AttemptNumber, body: ReportBatch, database: DatabaseDep) -> Response:
     """Store a batch of events."""
     with database.write() as session:
         reply: ReportReply = reports.report(session, Lease.of(job, attempt, body.token), body.events)
@@ -107,7 +108,7 @@ def report(job: str, attempt: int, body: ReportBatch, database: DatabaseDep) -> 
 
 
 @router.post(ATTEMPT + "/finish")
-def finish(job: str, attempt: int, body: Finish, database: DatabaseDep) -> Finished:
+def finish(job: str, attempt: AttemptNumber, body: Finish, database: DatabaseDep) -> Finished:
     """The attempt is over."""
     with database.write() as session:
         return Finished(state=attempts.finish(session, Lease.of(job, attempt, body.token), body))

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from app.contract.events import MetricName
 from app.contract.views import MetricsPage
 from app.errors import NotFound
 from app.problems import InvalidParameters, ParameterProblem
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"], route_class=StrictRoute)
 
 MAX_STEP = 2**53
 Names = Annotated[
-    list[Annotated[str, Query(max_length=100)]] | None,
+    list[MetricName] | None,
     Query(max_length=100, description="Only these metrics; may be repeated. Default: all."),
 ]
 

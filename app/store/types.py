@@ -48,7 +48,8 @@ class now(FunctionElement[float]):  # noqa: N801  (reads as the SQL function tha
 @compiles(now, "sqlite")
 def _now_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     # julianday is exact to the millisecond; unixepoch('subsec') needs SQLite 3.42
-    return "((julianday('now') - 2440587.5) * 86400.0)"
+    # rounded as integers: then a time is the double nearest to what users are shown, and equals it when it comes back
+    return "(cast(round((julianday('now') - 2440587.5) * 86400000.0) as integer) / 1000.0)"
 
 
 @compiles(now, "postgresql")

@@ -154,3 +154,41 @@ def test_the_loop_survives_an_error_and_stops_when_told(database, nudges):
         time.sleep(0.01)
     upkeep.stop()
     assert len(seen) >= 2
+
+
+def run_for(upkeep, seconds=0.3):
+    upkeep.start()
+    time.sleep(seconds)
+    upkeep.stop()
+
+
+def test_the_broker_is_tried_at_the_start_so_that_readiness_knows_of_it(upkeep, nudges):
+    run_for(upkeep, 0.05)
+    assert nudges == ["nudge"]
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(upkeep, monkeypatch, caplog):
+    caplog.set_level("INFO", "app.upkeep")
+    answers = iter([ServiceUnavailable("The database is away."), ServiceUnavailable("The database is away."), None])
+    upkeep.database.settings = upkeep.database.settings.model_copy(update={"upkeep_s": 0.01})
+
+    def tick():
+        if error := next(answers, None):
+            raise error
+
+    monkeypatch.setattr(upkeep, "tick", tick)
+    run_for(upkeep)
+    assert [record.getMessage() for record in caplog.records] == [
+        "upkeep cannot do its work: The database is away.",
+        "upkeep does its work again",
+    ]
+
+
+def test_missing_tables_are_told_with_the_way_out(upkeep, monkeypatch, caplog):
+    def tick():
+        raise ServiceUnavailable("The database does not answer.")
+
+    monkeypatch.setattr(upkeep, "tick", tick)
+    monkeypatch.setattr("app.store.migrate.is_current", lambda _: False)
+    run_for(upkeep, 0.05)
+    assert "trainyard db upgrade" in caplog.text

@@ -82,6 +82,11 @@ def test_the_warm_up_must_fit_into_the_training() -> None:
     assert refusals(body) == {("training", "schedule", "warmup_epochs"): "too_long"}
 
 
+def test_nesterov_needs_momentum() -> None:
+    body = spec(training={"optimizer": {"kind": "sgd", "momentum": 0, "nesterov": True}})
+    assert refusals(body) == {("training", "optimizer", "sgd", "nesterov"): "needs_momentum"}
+
+
 def test_nothing_stands_behind_normalize() -> None:
     body = spec(augment=[{"kind": "normalize"}, {"kind": "random_flip"}, {"kind": "normalize"}])
     assert refusals(body) == {("augment", 1): "after_normalize", ("augment", 2): "after_normalize"}

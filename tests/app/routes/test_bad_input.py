@@ -124,4 +124,6 @@ def test_paths_and_methods_that_are_not_there_are_problems(client):
     ):
         answer = client.request(method, path)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path
-    assert "POST" in client.put("/v1/jobs").headers["allow"]
+    assert client.put("/v1/jobs").headers["allow"] == "GET, HEAD, POST"
+    assert client.post("/v1/jobs/job_1").headers["allow"] == "GET, HEAD, PATCH, DELETE"
+    assert client.get("/v1/jobs/job_1/cancel").headers["allow"] == "POST"

@@ -1,11 +1,13 @@
 """The worker's door over HTTP."""
 
+import json
 import threading
 import time
 
 import pytest
 
 TOKEN = {"Authorization": "Bearer token-of-the-tests"}
+JSON = {"Content-Type": "application/json"}
 REPORT_SIDE = {"parameters": 1, "macs": 1, "file_bytes": 1, "latency": []}
 
 
@@ -100,3 +102,18 @@ def test_a_task_goes_through_the_door(client, worker, spec):
 def test_unknown_fields_of_a_newer_worker_are_ignored(worker):
     body = {"id": "w", "host": "h", "devices": [], "news": 1}
     assert worker.post("claims", body).status_code == 204
+
+
+def test_text_and_numbers_that_no_database_holds_do_not_break_the_door(client, worker, running):
+    def post(path, body):  # the client's own `json=` cannot write a surrogate
+        return client.post(f"/internal/v1/{path}", content=json.dumps(body), headers={**TOKEN, **JSON})
+
+    job, work = running
+    data = {"text": "\ud800", "number": 10**30}
+    note = {"seq": 1, "time": "2026-01-01T00:00:00Z", "type": "note", "level": "info", "code": "x", "message": "m"}
+    answer = post(attempt(work, "reports"), {"token": work["token"], "events": [{**note, "data": data}]})
+    assert answer.json()["acknowledged"] == 1
+    stored = client.get(f"/v1/jobs/{job}/events").json()["items"][-1]["data"]["data"]
+    assert stored == {"text": "\\ud800", "number": str(10**30)}
+    assert post(attempt(work, "heartbeat"), {"token": "\ud800"}).status_code == 422
+    assert post(f"jobs/{job}/attempts/{10**30}/heartbeat", {"token": work["token"]}).status_code == 422

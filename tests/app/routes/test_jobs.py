@@ -128,6 +128,12 @@ class TestList:
         assert client.get("/v1/jobs?created_before=2000-01-01T00:00:00Z").json()["items"] == []
         assert len(client.get("/v1/jobs?created_after=2000-01-01T00:00:00%2B02:00").json()["items"]) == 1
 
+    def test_a_jobs_own_time_excludes_it(self, client, submit):
+        for made in [submit()["created_at"] for _ in range(20)]:
+            for bound in ("created_after", "created_before"):
+                found = client.get("/v1/jobs", params={bound: made}).json()["items"]
+                assert made not in [job["created_at"] for job in found]
+
     @pytest.mark.parametrize(
         ("query", "parameter", "code"),
         [

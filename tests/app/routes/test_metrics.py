@@ -58,6 +58,8 @@ def test_names_choose_and_an_unknown_one_is_left_out(client, running, worker):
         "x_from=-1",
         "x_from=1e9",
         "name=a",
+        "names=",
+        "names=train/loss,val/loss",
     ],
 )
 def test_what_cannot_be_meant_is_refused(client, submit, query):
