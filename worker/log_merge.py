@@ -1,5 +1,6 @@
 """The logs of all ranks as one file of JSON lines, which the service reads: `logs/*.log` -> `log.ndjson`."""
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -41,16 +42,20 @@ class LogMerge:
         self._folder = run_dir / "logs"
         self._target = run_dir / "log.ndjson"
         self._attempt = attempt
+        self._cap_bytes = cap_bytes
         self._left_bytes = cap_bytes
         self._tails: dict[str, _Tail] = {}
 
     def step(self) -> bool:
         """Append lines that were completed since the last step, oldest first; True when there were too many for one."""
-        if self._left_bytes <= 0:
-            return False
         tails = list(self._found())
-        self._append([line for tail in tails for line in tail.lines()])
-        return any(tail.behind for tail in tails)
+        if self._left_bytes > 0:
+            self._append([line for tail in tails for line in tail.lines()])
+        is_cut = self._left_bytes <= 0
+        for tail in tails:
+            if is_cut or not tail.behind:
+                tail.bound(self._cap_bytes)
+        return not is_cut and any(tail.behind for tail in tails)
 
     def close(self) -> bool:
         """Append what is left, last lines without a line end included. False: there is no more."""
@@ -79,7 +84,7 @@ class LogMerge:
                 file.write(data)
 
     def _cut_note(self) -> bytes:
-        message = "The log is cut here: it grew too long. The whole files are in the attempt's logs folder."
+        message = "The log is cut here: it grew too long. What came last is in the attempt's logs folder."
         note = LogLine(time=datetime.now(UTC), attempt=self._attempt, rank=None, level="warning", message=message)
         return note.model_dump_json().encode() + b"\n"
 
@@ -113,6 +118,12 @@ class _Tail:
         for other in others:
             yield self._take()
             self._extend(other)
+
+    def bound(self, cap_bytes: int) -> None:
+        """Empty a file that grew too long: its writers append, so they go on at its new end."""
+        if self._path.stat().st_size > cap_bytes:
+            os.truncate(self._path, 0)
+            self._offset = 0
 
     def rest(self) -> Iterator[_Placed]:
         """The last line, when its writer died in the middle of it."""

@@ -16,10 +16,12 @@ from app.contract.work import JobWork, TaskWork
 from worker import logs, processes, records
 from worker.attempt import Attempt
 from worker.background import BackgroundTask
+from worker.foothold import Uprooted, until_uprooted
 from worker.records import Record
 from worker.server import Fenced, Refused, Server
 from worker.settings import WorkerSettings
 from worker.stop import Stop
+from worker.together import beside
 
 log = logging.getLogger(__name__)
 
@@ -71,15 +73,22 @@ def _end_leftovers(previous: processes.Identity) -> None:
 async def _work(path: Path, record: Record, settings: WorkerSettings, *, recovering: bool) -> bool:
     """True when the work is over for us: done, or no longer ours."""
     try:
-        async with Server(settings) as server:
+        async with Server(settings) as server, beside(until_uprooted(_needed(path, record.work), record.work.lease_s)):
             if isinstance(record.work, TaskWork):
                 return await _task(record.work, server, settings, path)
             return await _job(record, record.work, server, settings, path, recovering=recovering)
     except Fenced as fenced:
         log.warning("the work is no longer ours: %s", fenced)
+    except Uprooted as uprooted:
+        log.error("giving up, the lease will end: %s", uprooted)
     except Refused as refusal:
         log.error("the service refuses our messages, the lease will end: %s", refusal)
     return True
+
+
+def _needed(path: Path, work: JobWork | TaskWork) -> list[Path]:
+    """The paths without which there is nothing to work for: the record, by which others find us, and the run's."""
+    return [path, Path(work.order.paths.run_dir)] if isinstance(work, JobWork) else [path]
 
 
 async def _job(

@@ -120,3 +120,26 @@ def test_the_end_of_a_log_is_found_for_a_crash(tmp_path, logs):
     (logs / "rank0.log").write_text("".join(f"line {number}\n" for number in range(100_000)))
 
     assert log_merge.last_lines(tmp_path, count=2) == "line 99998\nline 99999"
+
+
+def test_a_files_own_growth_is_bounded_and_its_writer_goes_on(tmp_path, logs):
+    merge = LogMerge(tmp_path, attempt=1, cap_bytes=10_000)
+    with (logs / "rank0.log").open("ab", buffering=0) as writer:
+        for _ in range(20):
+            writer.write(b"x" * 999 + b"\n")
+            merge.step()
+        writer.write(b"the end\n")
+    merge.close()
+
+    assert (logs / "rank0.log").stat().st_size <= 11_000
+    assert log_merge.last_lines(tmp_path).endswith("the end")
+    assert "cut here" in _lines(tmp_path)[-1]["message"]
+
+
+def test_a_flood_between_two_steps_is_read_before_its_file_is_emptied(tmp_path, logs):
+    merge = LogMerge(tmp_path, attempt=1, cap_bytes=10_000)
+    merge.step()
+    (logs / "rank0.log").write_bytes(b"first\n" + b"x" * 20_000 + b"\n")
+    merge.step()
+
+    assert _lines(tmp_path)[0]["message"] == "first"

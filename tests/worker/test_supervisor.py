@@ -1,6 +1,7 @@
 """One process per attempt: what it tells the service, and that nothing is left when it goes."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -320,6 +321,19 @@ def test_a_batch_keeps_values_that_are_no_numbers(door, supervise, job_work):
     batch = ReportBatch.model_validate({"token": "t", "events": door.events[:1]})
 
     assert json.loads(batch.model_dump_json())["events"][0]["values"] == {"train/loss": "NaN"}
+
+
+@pytest.mark.parametrize("lost", ["home", "run"])
+def test_a_supervisor_whose_home_or_run_was_deleted_gives_up_within_two_leases(home, door, supervise, job_work, lost):
+    work = job_work().model_copy(update={"lease_s": 1.0})
+    supervisor = supervise(work, "patient")
+    supervisor.began()
+    door.close()
+
+    shutil.rmtree(home if lost == "home" else work.order.paths.run_dir)
+
+    assert supervisor.wait() == 0
+    assert door.finishes == []
 
 
 def test_a_supervisor_without_a_record_ends_with_one_line(tmp_path):

@@ -33,6 +33,16 @@ def is_consequence(told: Failure) -> bool:
     return told.code is FailureCode.CRASHED and told.message.startswith(PEER_LOST)
 
 
+def may_be_explained(told: Failure) -> bool:
+    """Whether the planner may know better: which field of the spec brought an error that has no code of its own."""
+    return is_consequence(told) or told.code is FailureCode.INTERNAL
+
+
+def distance(told: Failure) -> int:
+    """How far a failure is from the cause of a run's end: a field or a code, an unknown error, another's failure."""
+    return int(is_consequence(told)) + int(may_be_explained(told))
+
+
 def _code(error: BaseException) -> tuple[FailureCode, str]:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FailureCode.DISK_FULL, ""

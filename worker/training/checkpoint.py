@@ -116,6 +116,12 @@ def remove(folder: Path) -> None:
         shutil.rmtree(doomed)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete what was being written when the run ended. Call it when nobody writes there any more."""
+    for partial in folder.glob(".*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _candidates(wanted: Path | None, folder: Path) -> list[Path]:
     if wanted is None:
         return in_order(folder)[::-1]

@@ -3,6 +3,7 @@
 One writer means one sequence: it numbers the lines as they arrive, so no process waits for another to report.
 """
 
+import errno
 import os
 import threading
 from datetime import UTC, datetime
@@ -35,9 +36,13 @@ class EventLog:
         self.append(line(kind, fields))
 
     def append(self, unnumbered: bytes) -> None:
-        """Number a line that a process of the run reported, and write it."""
+        """Number a line that a process of the run reported, and write it: all of it, or nothing and `OSError`."""
+        text = b'{"seq":%d,%s' % (self._seq + 1, unnumbered.removeprefix(b"{"))
+        written = os.write(self._file, text)
+        if written < len(text):
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._seq += 1
-        os.write(self._file, b'{"seq":%d,%s' % (self._seq, unnumbered.removeprefix(b"{")))
 
     def close(self) -> None:
         """After the last line."""

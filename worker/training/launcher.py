@@ -22,6 +22,7 @@ import torch.distributed as dist
 
 from app.contract.events import Failed, Noted, PhaseBegun, Planned, Succeeded
 from app.contract.events import Stopped as StoppedEvent
+from app.contract.failures import Failure
 from app.contract.report import Report
 from app.contract.work import RunOrder
 from worker.training import causes, checkpoint, logs, measure, planning
@@ -78,10 +79,18 @@ class Launch:
         except Exception as error:
             if not isinstance(error, RunFailure):
                 log.exception("The launcher cannot go on")
-            self.events.write(Failed, failure=causes.explain(error))
+            self._tell(causes.explain(error))
             return FAILED
         self.events.write(Succeeded, report=report, artifacts=measure.artifacts(self.run_dir))
         return SUCCEEDED
+
+    def _tell(self, told: Failure) -> None:
+        """Write the last line; what a full disk holds of an unfinished checkpoint makes room for it."""
+        checkpoint.remove_unfinished(self.run_dir / "checkpoints")
+        try:
+            self.events.write(Failed, failure=told)
+        except OSError as error:
+            log.error("%s (events.jsonl cannot say so: %s)", told.message, error)
 
     def _run(self) -> Report:
         self.events.write(PhaseBegun, phase="planning")
@@ -103,7 +112,7 @@ class Launch:
             store = dist.TCPStore(  # type: ignore[attr-defined]
                 "127.0.0.1", port, world, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()
             )
-        self._watch([planner, *ranks], Watchdog(time.monotonic()))
+        self._watch([planner, *ranks], Watchdog(time.monotonic()), planner)
         del store  # its thread ends: from here on this process may fork again
 
     def _measure(self) -> Report:
@@ -114,8 +123,8 @@ class Launch:
         found.replace(self.run_dir / measure.ARTIFACTS / measure.REPORT)
         return Report.model_validate_json((self.run_dir / measure.ARTIFACTS / measure.REPORT).read_bytes())
 
-    def _watch(self, children: list[Child], watchdog: Watchdog | None = None) -> None:
-        Watch(children, self.events, self.limits, watchdog).until_all_end()
+    def _watch(self, children: list[Child], watchdog: Watchdog | None = None, planner: Child | None = None) -> None:
+        Watch(children, self.events, self.limits, watchdog, planner).until_all_end()
 
     def _fork(self, name: str, body: Callable[[int], int]) -> Child:
         return fork(name, self.run_dir / "logs" / f"{name}.log", body)

@@ -35,14 +35,20 @@ def read_order(file: str, run_dir: str) -> RunOrder:
 
 
 def _order_for(spec: JobSpec) -> RunOrder:
-    """A person's run: the GPUs of this machine if there are enough, otherwise CPU processes."""
+    """A person's run: the GPUs of this machine if there are enough, otherwise CPU processes. Its time starts anew."""
     import torch
 
     processes = spec.distributed.processes
     dataset = spec.dataset.path if isinstance(spec.dataset, Folder) else None
     kind = "cuda" if torch.cuda.device_count() >= processes else "cpu"
     paths = Paths(run_dir="", dataset=dataset)
-    return RunOrder(spec=spec, paths=paths, device_kind=kind, devices=list(range(processes)))  # type: ignore[arg-type]
+    return RunOrder(
+        spec=spec,
+        paths=paths,
+        device_kind=kind,  # type: ignore[arg-type]
+        devices=list(range(processes)),
+        time_left_s=spec.limits.max_duration_s,
+    )
 
 
 def _reported(folder: Path, file: str, error: Exception, document: Any) -> UnreadableOrder:

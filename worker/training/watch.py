@@ -15,6 +15,7 @@ from worker.training.watchdog import Watchdog
 
 LOOK_S = 0.25  # between looks at the clock
 CAUSE_S = 2.0  # how long the process that caused others' failures may take to tell
+PLAN_S = 30.0  # how long the planner, if it is still at work, may take to tell which field an unknown error comes from
 STACKS_S = 1.0  # for the ranks to write their stacks
 LEAVE_S = 60.0  # after the time is up, for the ranks to save
 
@@ -57,6 +58,7 @@ class Watch:
     events: EventLog
     limits: Limits
     watchdog: Watchdog | None = None  # only where steps are made
+    planner: Child | None = None  # the one of the children that knows the fields of the spec
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _failing_since_s: float | None = None
 
@@ -119,7 +121,9 @@ class Watch:
         if told and self._failing_since_s is None:
             self._failing_since_s = now_s
         waited_s = now_s - (self._failing_since_s or now_s)
-        if any(not causes.is_consequence(each) for each in told) or waited_s > CAUSE_S:
+        planning = self.planner is not None and self.planner.exit_code is None
+        unclear = causes.may_be_explained if planning else causes.is_consequence
+        if any(not unclear(each) for each in told) or waited_s > (PLAN_S if planning else CAUSE_S):
             self._kill()
 
     def _failures(self) -> list[Failure]:
@@ -141,7 +145,7 @@ class Watch:
             self._ended(child)
 
     def _conclude(self) -> None:
-        told = sorted(self._failures(), key=causes.is_consequence)
+        told = sorted(self._failures(), key=causes.distance)
         if told:
             raise RunFailure(told[0].code, told[0].message, told[0].errors)
         codes = {child.exit_code for child in self.children}

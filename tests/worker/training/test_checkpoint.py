@@ -87,3 +87,10 @@ def test_loading_runs_no_code_of_the_file(tmp_path: Path) -> None:
     torch.save({"model": Path}, folder / "state.pt")
     with pytest.raises(Exception, match=r"[Ww]eights"):
         checkpoint.load(folder)
+
+
+def test_what_was_being_written_is_removed_and_whole_checkpoints_stay(tmp_path: Path) -> None:
+    (tmp_path / ".training-00000002.partial").mkdir()
+    (tmp_path / "training-00000001").mkdir()
+    checkpoint.remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["training-00000001"]

@@ -2,6 +2,8 @@ import math
 import os
 from pathlib import Path
 
+import pytest
+
 from app.contract.events import EVENT, Metrics, PhaseBegun
 from app.contract.failures import Failure, FailureCode, failure
 from worker.training.events import FAILURE_MARK, EventLog, Reporter
@@ -41,3 +43,16 @@ def test_a_muted_process_still_tells_its_failure_after_what_it_sent() -> None:
         lines = os.read(reading, 1 << 16).splitlines()
         assert len(lines) == (1 if muted else 2)
         assert Failure.model_validate_json(lines[-1].removeprefix(FAILURE_MARK)).code == "diverged"
+
+
+def test_a_line_that_a_full_disk_cuts_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events, real = EventLog(tmp_path / "events.jsonl"), os.write
+    events.append(b'{"type":"first"}\n')
+    monkeypatch.setattr(os, "write", lambda file, text: real(file, text[:5]))
+    with pytest.raises(OSError, match="No space left"):
+        events.append(b'{"type":"cut"}\n')
+    monkeypatch.undo()
+    events.append(b'{"type":"second"}\n')
+    events.close()
+    lines = (tmp_path / "events.jsonl").read_bytes().splitlines()
+    assert lines == [b'{"seq":1,"type":"first"}', b'{"seq":2,"type":"second"}']

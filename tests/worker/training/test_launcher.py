@@ -140,6 +140,22 @@ def test_fp16_on_a_cpu_is_refused_before_training(warm: WarmParent, tmp_path: Pa
     assert [each.pointer for each in run.failure.errors] == ["/training/precision"]
 
 
+def test_images_too_small_for_the_network_are_refused_with_the_field(warm: WarmParent, tmp_path: Path) -> None:
+    resize = {"kind": "resize", "size": [4, 4]}
+    run = warm.run(briefly() | {"model": {"kind": "timm", "name": "test_convnext"}, "augment": [resize]}, tmp_path)
+    assert run.exit_code == 1
+    assert run.failure.code == "bad_spec"
+    assert [each.pointer for each in run.failure.errors] == ["/model/name"]
+
+
+def test_one_image_a_process_is_refused_when_the_network_cannot_train_on_it(warm: WarmParent, tmp_path: Path) -> None:
+    resize = {"kind": "resize", "size": [8, 8]}
+    run = warm.run(briefly(batch_size=2) | {"augment": [resize]}, tmp_path)
+    assert run.exit_code == 1
+    assert run.failure.code == "bad_spec"
+    assert [each.pointer for each in run.failure.errors] == ["/training/batch_size"]
+
+
 def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(warm: WarmParent, tmp_path: Path) -> None:
     first = warm.run(SPEC, tmp_path, meanwhile=when(tmp_path, b'"checkpoint"', 2, terminate), **OFTEN)
     checkpoints = sorted((tmp_path / "checkpoints").glob("*-*"))
