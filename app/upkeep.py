@@ -52,8 +52,9 @@ class Upkeep:
         if time_s >= self._grace_until:
             reaping.reap(self.database)
         with self.database.write() as session:
-            if housekeeping.is_nudge_due(session):
-                self.nudge()
+            is_due = housekeeping.is_nudge_due(session)
+        if is_due:
+            self.nudge()
         housekeeping.purge(self.database)
         self._last_tick = time_s
 

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,18 +65,18 @@ class _Baseline:
     model: nn.Module
     file_bytes: int
     card: ModelCard | None
-    """Null when it was not trained for these classes."""
+    """Null when it was not trained in this job: then it has no accuracy."""
 
 
 def _baseline(order: RunOrder, folder: Path, card: ModelCard, device: torch.device) -> _Baseline:
-    """As it was trained in this job or in the earlier one that this job starts from.
+    """As it was trained in this job; else as this job began with it: an earlier job's network, or initial weights.
 
-    Otherwise with its initial weights, which say all but the accuracy.
+    Only the first has an accuracy: `baseline: none` promises that there is none before.
     """
     if (folder / f"{BASELINE}.safetensors").exists():
         return _trained_baseline(folder, BASELINE, card, device)
     if isinstance(order.spec.model, Checkpoint) and order.paths.model:
-        return _trained_baseline(Path(order.paths.model), MODEL, card, device)
+        return replace(_trained_baseline(Path(order.paths.model), MODEL, card, device), card=None)
     model = models.build_model(order, card.classes).to(DTYPES[card.dtype]).eval()
     size = len(safetensors.torch.save(tensors_of(model), metadata={"format": "pt"}))
     return _Baseline(_place(model, device), size, None)

@@ -94,7 +94,7 @@ def test_a_trained_baseline_is_what_the_network_is_compared_with(order, loaded, 
 
 
 def test_a_network_that_starts_from_an_earlier_job_is_compared_with_that_jobs_model(order, loaded, tmp_path):
-    earlier, scaling = finish(order, loaded, "training", "model")
+    finish(order, loaded, "training", "model")
     (tmp_path / "artifacts").rename(tmp_path / "earlier")
     spec = {**SPEC, "model": {"kind": "checkpoint", "job": "job_earlier"}, "compression": SPEC["compression"][1:]}
     paths = Paths(run_dir=str(tmp_path), model=str(tmp_path / "earlier"))
@@ -102,7 +102,7 @@ def test_a_network_that_starts_from_an_earlier_job_is_compared_with_that_jobs_mo
     finish(further, loaded, "training", "model")
 
     report = measure.measured(further)
-    assert report.before.accuracy == pytest.approx(accuracy(earlier, loaded, order, scaling), abs=1.5 / 359)
+    assert (report.before.accuracy, report.accuracy_drop) == (None, None)
     assert report.before.file_bytes == (tmp_path / "earlier/model.safetensors").stat().st_size
     assert report.after.parameters < report.before.parameters
 
