@@ -142,7 +142,7 @@ def test_ctrl_c_detaches_and_says_how_to_cancel(service: Service) -> None:
     follow.stdin = None
     assert follow.stdout.readline().startswith(b"queued")
     follow.send_signal(signal.SIGINT)
-    _, errors = follow.communicate(timeout=20)
+    _, errors = follow.communicate(timeout=60)
     assert follow.returncode == Exit.DETACHED
     job = errors.decode().partition("submitted ")[2].split()[0]
     assert f"trainyard cancel {job}" in errors.decode()
