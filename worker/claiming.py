@@ -18,7 +18,8 @@ from socket import gethostname
 
 from app.contract.failures import FailureCode
 from app.contract.work import JobWork, TaskWork, WorkerInfo
-from worker import gpus, outcome, processes, records
+from worker import gpus, outcome, processes, pulse, records
+from worker.clean_ground import set_aside
 from worker.records import Record
 from worker.server import Fenced, Gap, Refused, Server, Unreachable
 from worker.settings import WorkerSettings
@@ -60,6 +61,7 @@ class Claiming(threading.Thread):
         """Look after what runs, ask until nothing fits, wait; until stopped."""
         while not self._stopped.is_set():
             self._nudged.clear()
+            self._guarded(lambda: pulse.beat(self._settings))
             self._guarded(self.look_after)
             self._guarded(lambda: asyncio.run(self._claim_all()))
             self._nudged.wait(self._pause_s)
@@ -111,6 +113,8 @@ class Claiming(threading.Thread):
         name = records.name_of(work)
         path = self._settings.records_dir / f"{name}.json"
         try:
+            if isinstance(work, JobWork):
+                set_aside(Path(work.order.paths.run_dir))
             records.write(path, Record(worker=self._settings.worker_id, work=work))
             self._start_supervisor(path, work)
         except OSError as error:

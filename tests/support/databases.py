@@ -70,6 +70,17 @@ def postgres_database(server_url: str) -> Iterator[str]:
         _administrate(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@contextmanager
+def empty_postgres_database(server_url: str) -> Iterator[str]:
+    """A database without tables; yields its URL."""
+    name = f"empty_{uuid.uuid4().hex}"
+    _administrate(server_url, f"CREATE DATABASE {name}")
+    try:
+        yield _named(server_url, name)
+    finally:
+        _administrate(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 def pass_time(database: Database, seconds: float) -> None:
     """Let time pass in the database: every time that it holds moves into the past. Its clock is nobody's to set."""
     with database.write() as session:

