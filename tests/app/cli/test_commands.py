@@ -13,7 +13,7 @@ from app.cli.commands import COMMANDS, cli
 from app.cli.exits import MEANING, Exit
 
 SNAPSHOT = Path(__file__).with_name("help.txt")
-GROUPS = {"dataset": ("add", "list", "show", "delete"), "db": ("upgrade",)}
+GROUPS = {"dataset": ("add", "list", "show", "delete"), "keys": ("create", "list", "revoke"), "db": ("upgrade",)}
 
 
 def trainyard(*arguments: str, home: Path | None = None, given: str = "") -> subprocess.CompletedProcess[str]:
