@@ -115,7 +115,10 @@ class Fenced(TrainyardError):
 
 
 class Unauthorized(TrainyardError):
-    """The credentials are missing or wrong. Workers send `Authorization: Bearer <TRAINYARD_WORKER_TOKEN>`."""
+    """This needs an API key that is good. Send `Authorization: Bearer KEY` (the command line: TRAINYARD_API_KEY).
+
+    `trainyard keys create NAME` makes one, on the host of the service.
+    """
 
     status = 401
     slug = "unauthorized"
@@ -126,6 +129,13 @@ class Forbidden(TrainyardError):
 
     status = 403
     slug = "forbidden"
+
+
+class OutOfScope(TrainyardError):
+    """This API key may not do that. Use one that has the scope: `read` for GET and HEAD, `write` for all else."""
+
+    status = 403
+    slug = "out-of-scope"
 
 
 class PayloadTooLarge(TrainyardError):

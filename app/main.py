@@ -15,6 +15,7 @@ from app.edge.cors import Cors
 from app.edge.guards import Hosts, Origins
 from app.edge.headers import SafeHeaders
 from app.edge.heads import Heads
+from app.edge.keys import Keys
 from app.edge.measures import HttpMeasures
 from app.edge.requests import Requests
 from app.edge.shutdown import streams_end_first
@@ -32,6 +33,7 @@ from app.routes import (
     results,
     workers,
 )
+from app.services.keys import PREFIX, Door
 from app.settings import Settings, load
 from app.store.session import Database
 from app.upkeep import Upkeep
@@ -54,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=VERSION,
         docs_url=None,  # the pages load scripts from elsewhere, which our CSP forbids
         redoc_url=None,
-        middleware=_layers(settings, measures),
+        middleware=_layers(settings, measures, Door(database)),
         lifespan=_lifespan,
         redirect_slashes=False,
     )
@@ -74,7 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _layers(settings: Settings, measures: HttpMeasures) -> list[Middleware]:
+def _layers(settings: Settings, measures: HttpMeasures, door: Door) -> list[Middleware]:
     """Outermost first. What refuses stands inside what adds headers, so that refusals carry them too."""
     origins = frozenset(settings.cors_origins)
     cors = [Middleware(Cors, origins=origins)] if origins else []
@@ -85,6 +87,7 @@ def _layers(settings: Settings, measures: HttpMeasures) -> list[Middleware]:
         *cors,
         Middleware(Origins, allowed=origins),
         Middleware(problems.Unexpected),
+        Middleware(Keys, admit=door.admit, prefix=PREFIX, required=settings.require_keys),
         Middleware(BodyLimit, limit_bytes=settings.max_body_bytes),
         Middleware(Heads),
     ]

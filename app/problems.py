@@ -21,6 +21,7 @@ from app.errors import (
     InvalidQuery,
     InvalidSpec,
     NotFound,
+    OutOfScope,
     PayloadTooLarge,
     TrainyardError,
     Unauthorized,
@@ -180,6 +181,8 @@ def _headers(error: TrainyardError) -> dict[str, str]:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, OutOfScope):
+        headers["WWW-Authenticate"] = 'Bearer error="insufficient_scope"'
     if isinstance(error, PayloadTooLarge):
         headers["Connection"] = "close"
     if isinstance(error, RangeNotSatisfiable):

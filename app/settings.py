@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     upkeep_s: float = Field(5, gt=0, le=60)
     nudge_after_s: float = Field(30, gt=0, le=3600)
     starvation_s: float = Field(600, ge=0, description="A job that waits so long for devices holds free ones back.")
+    require_keys: bool = Field(False, description="Ask for an API key on loopback too: behind a proxy, say.")
     cors_origins: Listed = ()
     allowed_hosts: Listed = ()
     max_body_bytes: int = Field(1_048_576, ge=1024)

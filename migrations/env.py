@@ -2,9 +2,9 @@
 
 from alembic import context
 
-from app.store import metric_tables, tables
+from app.store import key_tables, metric_tables, tables
 
-assert metric_tables.metric_points.metadata is tables.metadata
+assert metric_tables.metric_points.metadata is key_tables.api_keys.metadata is tables.metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

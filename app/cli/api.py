@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli import listening
+from app.cli import exposure, listening
 from app.cli.exits import CommandFailed
 
-HostOption = Annotated[str, typer.Option(help="Address to listen on; loopback only.")]
+HostOption = Annotated[str, typer.Option(help="Address to listen on; one that others can reach needs an API key.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 
 
@@ -22,13 +22,18 @@ def api(
     descriptor: Annotated[int | None, typer.Option("--fd", hidden=True)] = None,
 ) -> None:
     """Run the HTTP service alone. Workers and the command line find it by HOME/run/api.json."""
-    listener = listening.listen(host, port) if descriptor is None else socket.socket(fileno=descriptor)
     from app.cli import http_server
 
-    with listener:
+    with _listener(host, port, upgrade) if descriptor is None else socket.socket(fileno=descriptor) as listener:
         if upgrade:
             http_server.upgrade_database()
         http_server.run(listener)
+
+
+def _listener(host: str, port: int, upgrade: bool) -> socket.socket:
+    """Our own socket. (One that `serve` hands down was guarded by it.)"""
+    exposure.require_guards(host, upgrade)
+    return listening.listen(host, port)
 
 
 def worker() -> None:

@@ -8,6 +8,7 @@ from app.cli import api, catalog, jobs, results, serve
 from app.cli.database import database
 from app.cli.datasets import datasets
 from app.cli.exits import MEANING
+from app.cli.keys import keys
 
 EXIT_CODES = "Exit codes:  " + ";  ".join(f"{code.value}: {meaning}" for code, meaning in MEANING.items()) + "."
 
@@ -25,7 +26,8 @@ cli = typer.Typer(
 def _trainyard() -> None:
     """Train, compress and compare image models on your own machines.
 
-    Commands speak to the service at TRAINYARD_URL, else to the one that runs on TRAINYARD_HOME (default ~/.trainyard).
+    Commands speak to the service at TRAINYARD_URL, else to the one that runs on TRAINYARD_HOME (default ~/.trainyard),
+    and show it the API key of TRAINYARD_API_KEY.
     """
 
 
@@ -38,6 +40,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": jobs.list_jobs,
     "show": jobs.show,
     "cancel": jobs.cancel,
+    "pause": jobs.pause,
+    "resume": jobs.resume,
     "retry": jobs.retry,
     "clone": jobs.clone,
     "delete": jobs.delete,
@@ -51,4 +55,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for name, command in COMMANDS.items():
     cli.command(name)(command)
 cli.add_typer(datasets, name="dataset")
+cli.add_typer(keys, name="keys")
 cli.add_typer(database, name="db")

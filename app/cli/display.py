@@ -92,7 +92,7 @@ class Bars:
     def job(self, job: dict[str, Any]) -> None:
         """Redraw the bar."""
         progress = job["progress"] or {}
-        waiting = job["state"] == "queued"
+        waiting = job["state"] in ("queued", "paused")
         self._progress.update(
             self._task,
             completed=progress.get("fraction", 0.0),
@@ -108,10 +108,12 @@ class Bars:
 
 
 def standing_line(job: dict[str, Any]) -> str:
-    """State, and why the job waits."""
+    """State, why the job waits, and what a user must do for it to go on."""
     if job["state"] == "queued" and job["pending"]:
         pending = job["pending"]
         return f"queued: {pending['reason']}, position {pending['position']}: {pending['detail']}"
+    if job["state"] == "paused":
+        return f"paused: nothing of it runs until `trainyard resume {job['id']}`"
     wish = f", {job['stop_requested']} requested" if job["stop_requested"] else ""
     attempt = f", attempt {job['attempt']}" if job["attempt"] > 1 else ""
     return f"{job['state']}{attempt}{wish}"

@@ -18,12 +18,15 @@ GRACEFUL_S = 1  # an open event stream must not hold the end of the process
 def run(listener: socket.socket) -> None:
     """Serve on an open socket until SIGTERM or Ctrl-C. Raises `CommandFailed` for settings that cannot be meant."""
     settings = loaded_settings()
+    if not listening.is_loopback(listener.getsockname()[0]):
+        settings = settings.model_copy(update={"require_keys": True})
     app = create_app(settings)
     config = uvicorn.Config(
         app,
         log_config=None,  # create_app sets logging up
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # a header must not make a client look nearer than it is
         timeout_graceful_shutdown=GRACEFUL_S,
     )
     run_dir = settings.home / "run"

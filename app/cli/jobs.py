@@ -1,4 +1,4 @@
-"""`trainyard submit | watch | list | show | cancel | retry | clone | delete`."""
+"""`trainyard submit | watch | list | show | cancel | pause | resume | retry | clone | delete`."""
 
 import json
 import sys
@@ -175,6 +175,16 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
     _act(job, "cancel", as_json)
 
 
+def pause(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Hold a job back. A running one saves a checkpoint first and gives its devices to others."""
+    _act(job, "pause", as_json)
+
+
+def resume(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Let a paused job go on from its last checkpoint."""
+    _act(job, "resume", as_json)
+
+
 def retry(job: JobArgument, as_json: JsonOption = False) -> None:
     """Start a new job that goes on from this one's last checkpoint."""
     _act(job, "retry", as_json)
@@ -201,8 +211,9 @@ def _act(job: str, verb: str, as_json: bool, **body: Any) -> None:
     answer = Service().request("POST", f"/v1/jobs/{job}/{verb}", **body).json()
     if as_json:
         print_json(answer)
-    elif verb == "cancel":
-        print(f"{answer['id']} {answer['state']}" + (", cancel requested" if answer["stop_requested"] else ""))
+    elif verb in ("cancel", "pause", "resume"):
+        wish = answer["stop_requested"]
+        print(f"{answer['id']} {answer['state']}" + (f", {wish} requested" if wish else ""))
     else:
         print(answer["id"])
 

@@ -17,7 +17,7 @@ from typing import IO, Annotated
 
 import typer
 
-from app.cli import broker, listening
+from app.cli import broker, exposure, listening
 from app.cli.api import HostOption, PortOption, require_worker, worker_command
 from app.cli.exits import CommandFailed
 from app.cli.processes import Child, Command, PidFile
@@ -39,6 +39,7 @@ def serve(
         os.environ["TRAINYARD_HOME"] = str(home.expanduser().absolute())
     require_worker()
     settings_home = prepared_home()
+    exposure.require_guards(host, upgrade=True)
     with locked(settings_home / "run" / "serve.lock", settings_home):
         Serving(settings_home).run(host, port)
 
@@ -112,7 +113,7 @@ class Serving:
             try:
                 yard.start()
                 if not self._signals:
-                    self._greet(url)
+                    self._greet(url, None if listening.is_loopback(host) else host)
                 yard.keep_running()
             finally:
                 self._stop(yard)
@@ -129,6 +130,8 @@ class Serving:
 
     def _children(self, url: str, descriptor: int) -> list[Kept]:
         """In the order of their start. A broker of one's own (TRAINYARD_BROKER_URL) takes the embedded one's place."""
+        from app.settings import load, worker_token
+
         environment = self._environment()
         kept = []
         if "TRAINYARD_BROKER_URL" not in environment:
@@ -139,7 +142,8 @@ class Serving:
         api_arguments = (*TRAINYARD, "api", "--upgrade", "--fd", str(descriptor))
         api = Command("api", api_arguments, environment, (descriptor,))
         kept.append(self._keep(api, lambda: is_ready(url)))
-        kept.append(self._keep(Command("worker", worker_command(), environment), lambda: has_worker(url)))
+        token = worker_token(load())
+        kept.append(self._keep(Command("worker", worker_command(), environment), lambda: has_worker(url, token)))
         return kept
 
     def _keep(self, command: Command, ready: Ready) -> Kept:
@@ -148,6 +152,7 @@ class Serving:
     def _environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if value or not name.startswith("TRAINYARD_")}
         environment.pop("TRAINYARD_URL", None)  # the worker's service is this one; it is found by the home
+        environment.pop("TRAINYARD_API_KEY", None)  # for clients
         own = {"TRAINYARD_HOME": str(self._home), "TRAINYARD_DRAIN_S": str(DRAIN_S), "PYTHONUNBUFFERED": "1"}
         return environment | own
 
@@ -160,8 +165,10 @@ class Serving:
     def _count(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
 
-    def _greet(self, url: str) -> None:
+    def _greet(self, url: str, open_host: str | None) -> None:
         tell(f"listening on {url} (API description: {url}/openapi.json)")
+        if open_host:
+            tell(f"other machines reach it at {open_host}; every request needs an API key")
         tell(f"home: {self._home}, logs: {self._home / 'logs'}")
         tell("Ctrl-C stops everything; running jobs save a checkpoint first and go on at the next start")
 
@@ -176,17 +183,17 @@ def is_ready(url: str) -> bool:
     return _answer(url, "/readyz") is not None
 
 
-def has_worker(url: str) -> bool:
-    """Whether the API there knows a living worker."""
-    answer = _answer(url, "/v1/workers")
+def has_worker(url: str, token: str) -> bool:
+    """Whether the API there knows a living worker. Asked at the workers' door, which needs no API key."""
+    answer = _answer(url, "/internal/v1/workers", {"Authorization": f"Bearer {token}"})
     return answer is not None and any(worker["state"] == "alive" for worker in json.loads(answer)["items"])
 
 
-def _answer(url: str, path: str) -> bytes | None:
+def _answer(url: str, path: str, headers: dict[str, str] | None = None) -> bytes | None:
     """The body of a 200; None for everything else. Light and without a proxy, unlike the command line's client."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=2.0)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         response = connection.getresponse()
         return response.read() if response.status == http.client.OK else None
     except (OSError, http.client.HTTPException):

@@ -1,5 +1,7 @@
 """The service over HTTP, with its answers as plain dictionaries and its refusals as readable blocks."""
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,8 +89,16 @@ class Service:
         if url not in self._clients:
             # A proxy of the environment must not stand between two programs of one machine.
             environment = urlsplit(url).hostname not in LOOPBACK
-            self._clients[url] = httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=environment)
+            self._clients[url] = httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=environment, headers=_proof())
         return self._clients[url]
+
+
+def _proof() -> dict[str, str]:
+    """TRAINYARD_API_KEY as a header. Raises `CommandFailed` for what cannot be a key; it is not shown."""
+    key = os.environ.get("TRAINYARD_API_KEY", "").strip()
+    if not re.fullmatch(r"[\x21-\x7e]*", key):
+        raise CommandFailed("TRAINYARD_API_KEY is not a key: it has spaces or other odd characters in it.", Exit.USAGE)
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def patiently(call: Callable[[], T], patience_s: float, tell: Callable[[str], None]) -> T:

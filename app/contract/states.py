@@ -9,6 +9,7 @@ class JobState(StrEnum):
     QUEUED = "queued"  # accepted and durable; a worker with room moves it on
     STARTING = "starting"  # claimed; its supervisor moves it on, or upkeep when the lease ends
     RUNNING = "running"  # training; its supervisor moves it on, or upkeep when the lease ends
+    PAUSED = "paused"  # a user holds it back, and nothing of it runs; a user resumes or cancels it
     SUCCEEDED = "succeeded"  # final: the model file and its report are there
     FAILED = "failed"  # final: `failure` says why and what to change
     CANCELLED = "cancelled"  # final: a user asked for it, and nothing of it runs any more
@@ -18,12 +19,18 @@ class StopWish(StrEnum):
     """What a user asked of an active job. A wish is recorded on the row; the worker that holds the job fulfils it."""
 
     CANCEL = "cancel"
+    PAUSE = "pause"
 
 
 NEXT: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.STARTING, JobState.CANCELLED}),
-    JobState.STARTING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.STARTING, JobState.PAUSED, JobState.CANCELLED}),
+    JobState.STARTING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.PAUSED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED, JobState.PAUSED, JobState.CANCELLED}
+    ),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),

@@ -10,6 +10,7 @@ from app.problems import rendered
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SENT = (
+    "Authorization",
     "Content-Type",
     "Idempotency-Key",
     "If-Match",

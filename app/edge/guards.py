@@ -3,6 +3,7 @@
 The host check defeats DNS rebinding (a foreign name that resolves to 127.0.0.1), the origin check cross-site posts.
 """
 
+import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -16,18 +17,25 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Hosts:
-    """Refuses (400) a `Host` that is neither this machine's own nor in the setting; any port will do."""
+    """Refuses (400) a `Host` that is neither this machine's own nor in the setting; any port will do.
+
+    The very address that was connected to is its own too: no foreign name has brought the client here.
+    """
 
     def __init__(self, app: ASGIApp, allowed: frozenset[str]) -> None:
         self._app = app
         self._allowed = OWN_NAMES | {name.lower() for name in allowed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and host_name(Headers(scope=scope).get("host", "")) not in self._allowed:
+        if scope["type"] == "http" and not self._is_ours(scope):
             error = BadRequest("This host name is not served here. Add it to TRAINYARD_ALLOWED_HOSTS if it should be.")
             await rendered(error, scope)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        name = host_name(Headers(scope=scope).get("host", ""))
+        return name in self._allowed or (bool(name) and name == _address(scope.get("server")))
 
 
 class Origins:
@@ -52,6 +60,14 @@ class Origins:
             return False
         # The scheme is left out: behind a proxy that ends TLS, the page is https and the request to us is http.
         return urlsplit(origin).netloc != headers.get("host", "").lower()
+
+
+def _address(server: tuple[str, int | None] | None) -> str | None:
+    """The IP address at this end of the connection."""
+    try:
+        return str(ipaddress.ip_address(server[0])) if server else None
+    except ValueError:
+        return None
 
 
 def host_name(host: str) -> str:

@@ -83,5 +83,6 @@ def _log(scope: Scope, answer: _Answer) -> None:
         path=scope["path"],
         status=answer.status,
         duration_s=round(answer.elapsed_s, 4),
+        **({"key": scope["state"]["key_id"]} if "key_id" in scope["state"] else {}),
         **scope.get("path_params", {}),
     )

@@ -11,16 +11,19 @@ from app.errors import (
     Forbidden,
     InvalidQuery,
     InvalidSpec,
+    OutOfScope,
     PayloadTooLarge,
     ServiceUnavailable,
     TrainyardError,
+    Unauthorized,
 )
 from app.problems import UnsupportedMediaType, problems
 
 Responses = dict[int | str, dict[str, Any]]
 Error = type[TrainyardError]
 
-ANY: tuple[Error, ...] = (BadRequest, InvalidQuery, TrainyardError, ServiceUnavailable)
+OPEN: tuple[Error, ...] = (BadRequest, InvalidQuery, TrainyardError, ServiceUnavailable)
+ANY: tuple[Error, ...] = (*OPEN, Unauthorized, OutOfScope)
 CHANGE: tuple[Error, ...] = (*ANY, InvalidSpec, Forbidden, PayloadTooLarge)
 BODY: tuple[Error, ...] = (*CHANGE, UnsupportedMediaType)
 
@@ -28,6 +31,11 @@ BODY: tuple[Error, ...] = (*CHANGE, UnsupportedMediaType)
 def answered(view: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """The view as JSON. Written by its own model, whose settings keep NaN and infinities as strings."""
     return Response(view.model_dump_json(), status, headers, "application/json")
+
+
+def opened(example: Any) -> Responses:
+    """The `responses` of a route that needs no API key."""
+    return {200: _success(example, {}), **problems(*OPEN)}
 
 
 def read(*errors: Error, example: Any = None, status: int = 200, **headers: str) -> Responses:

@@ -61,6 +61,7 @@ RUNNING_JOB: dict[str, Any] = QUEUED_JOB | {
     "progress": {"epoch": 2, "epochs": 10, "step": 44, "steps": 220, "fraction": 0.2, "eta_s": 21.5},
     "latest_metrics": {"train/loss": 0.41, "val/accuracy": 0.93},
 }
+PAUSED_JOB: dict[str, Any] = RUNNING_JOB | {"version": 13, "state": "paused", "phase": None}
 JOB_PAGE = {"items": [RUNNING_JOB], "next_cursor": None}
 PATCH = {"name": "digits, second try", "labels": {"team": "vision", "draft": None}, "priority": 5}
 CLONE_PATCH = {"name": "longer", "training": {"epochs": 30}}

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.contract.states import JobState, StopWish
+from app.contract.views import WorkerList
 from app.contract.work import (
     AttemptToken,
     Finish,
@@ -27,7 +28,7 @@ from app.contract.work import (
 )
 from app.errors import Unauthorized
 from app.routes.inputs import ChangesDep, DatabaseDep, SettingsDep
-from app.services import attempts, claiming, reports, tasks
+from app.services import attempts, claiming, reports, tasks, workers
 from app.settings import worker_token
 from app.store.leases import Lease
 from app.store.session import Database
@@ -40,7 +41,7 @@ async def worker_only(settings: SettingsDep, authorization: Annotated[str, Heade
     scheme, _, given = authorization.partition(" ")
     expected = worker_token(settings)
     if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), expected.encode()):
-        raise Unauthorized
+        raise Unauthorized("Workers show the token of TRAINYARD_WORKER_TOKEN, or of the home. No API key opens this.")
 
 
 router = APIRouter(prefix="/internal/v1", dependencies=[Depends(worker_only)], include_in_schema=False)
@@ -60,6 +61,13 @@ def claim(info: WorkerInfo, database: DatabaseDep) -> Response:
     with database.write() as session:
         work: Work | None = claiming.claim(session, info)
     return _answer(work) if work else Response(status_code=204)
+
+
+@router.get("/workers")
+def list_workers(database: DatabaseDep) -> WorkerList:
+    """Who is there: what `serve` waits for, without an API key."""
+    with database.read() as session:
+        return workers.list_workers(session)
 
 
 @router.post(ATTEMPT + "/start", status_code=204)

@@ -1,5 +1,7 @@
 """What the routes on jobs answer alike: the headers of a job, and how a merge patch is described."""
 
+import hashlib
+import json
 from typing import Any
 
 from starlette.responses import Response
@@ -20,9 +22,23 @@ def merge_patch(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, An
 
 
 def state_headers(job: Job) -> dict[str, str]:
-    headers = {"ETag": etag(job.version)}
-    return headers if job.state in FINAL else {**headers, "Retry-After": str(ASK_AGAIN_S)}
+    """Of an answer that shows a job as it is now."""
+    return version_headers(job.version, job.state in FINAL)
 
 
-def created(job: Job, headers: dict[str, str]) -> Response:
+def version_headers(version: int, is_over: bool) -> dict[str, str]:
+    """The version, and when to ask again: never, when the job is over."""
+    headers = {"ETag": etag(version)}
+    return headers if is_over else {**headers, "Retry-After": str(ASK_AGAIN_S)}
+
+
+def created(job: Job, replayed: bool) -> Response:
+    """201 with the new job, or with the one that the same request made before."""
+    headers = {"Idempotency-Replayed": "true"} if replayed else {}
     return answered(job, 201, {**headers, "Location": f"/v1/jobs/{job.id}", "ETag": etag(job.version)})
+
+
+def digest(*sent: Any) -> str:
+    """What makes two requests the same: the values that they send, not their spelling."""
+    canonical = json.dumps(sent[0] if len(sent) == 1 else sent, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,9 +1,7 @@
 """Jobs: submit, look, change, stop, make again."""
 
-import hashlib
-import json
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query
 from fastapi.concurrency import run_in_threadpool
@@ -20,7 +18,7 @@ from app.routes.conditions import etag, expected_versions, is_unchanged, wait_s
 from app.routes.dry_runs import planned
 from app.routes.filters import JobFiltersDep, Order, takes_labels
 from app.routes.inputs import ChangesDep, ContextDep, Cursor, DatabaseDep, IdempotencyKey, JobId, PageLimit
-from app.routes.job_answers import ASK_AGAIN_S, created, merge_patch, state_headers
+from app.routes.job_answers import created, digest, merge_patch, state_headers, version_headers
 from app.routes.strict import StrictRoute
 from app.services import jobs, listing
 from app.services.context import Context
@@ -68,9 +66,8 @@ async def submit_job(
     """
     if dry_run:
         return answered(await planned(spec, database, changes, context))
-    digest = _digest(request.state.body)
-    job, replayed = await run_in_threadpool(_submit, database, context, spec, idempotency_key, digest)
-    return created(job, {"Idempotency-Replayed": "true"} if replayed else {})
+    sent = digest(request.state.body)
+    return created(*await run_in_threadpool(_submit, database, context, spec, idempotency_key, sent))
 
 
 @router.get(
@@ -128,9 +125,9 @@ async def get_job(
     wanted_s = wait_s(prefer) if if_none_match else 0
     headers = {"Preference-Applied": f"wait={wanted_s}"} if wanted_s else {}
     request.state.waited = bool(wanted_s)
-    version = await _version_after(job, if_none_match, wanted_s, database, changes)
+    version, is_over = await _version_after(job, if_none_match, wanted_s, database, changes)
     if is_unchanged(if_none_match, etag(version)):
-        return Response(status_code=304, headers={**headers, "ETag": etag(version), "Retry-After": str(ASK_AGAIN_S)})
+        return Response(status_code=304, headers={**headers, **version_headers(version, is_over)})
     found = await run_in_threadpool(_get, database, job)
     return answered(found, headers={**headers, **state_headers(found)})
 
@@ -179,20 +176,14 @@ def _submit(database: Database, context: Context, spec: JobSpec, key: str | None
         return jobs.submit(session, context, spec, key, body_sha256)
 
 
-def _digest(sent: Any) -> str:
-    """What makes two bodies the same: their values, not their spelling."""
-    canonical = json.dumps(sent, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _get(database: Database, job: str) -> Job:
     with database.read() as session:
         return jobs.get(session, job)
 
 
-def _version(database: Database, job: str) -> int:
+def _standing(database: Database, job: str) -> tuple[int, bool]:
     with database.read() as session:
-        return jobs.version(session, job)
+        return jobs.standing(session, job)
 
 
 def _only(allowed: list[int], current: int) -> int:
@@ -202,13 +193,16 @@ def _only(allowed: list[int], current: int) -> int:
 
 async def _version_after(
     job: str, if_none_match: str | None, wanted_s: float, database: Database, changes: Changes
-) -> int:
-    """The job's version, once it is another than the client has or the time is over. Holds no thread meanwhile."""
+) -> tuple[int, bool]:
+    """The job's version, once it is another than the client has or the time is over, and whether the job is.
+
+    Holds no thread meanwhile.
+    """
     deadline = monotonic() + wanted_s
     with changes.watch(job) as watch:
         while True:
-            version = await run_in_threadpool(_version, database, job)
+            version, is_over = await run_in_threadpool(_standing, database, job)
             left_s = deadline - monotonic()
             if left_s <= 0 or changes.closed or not is_unchanged(if_none_match, etag(version)):
-                return version
+                return version, is_over
             await watch.wait(left_s)

@@ -14,6 +14,9 @@ DESCRIPTION = """Train image models on your own GPUs: submit a job, follow it, d
 Ids are made by the service and sort by time. Times are RFC 3339 in UTC, durations end in `_s`, sizes in `_bytes`.
 Every refusal is `application/problem+json` (RFC 9457); `errors` points into the body with JSON Pointers. Unknown fields
 and unknown query parameters are refused. Requests may carry `X-Request-Id` and `traceparent`; answers say the former.
+
+Over loopback no API key is needed, unless the service says so; over every other address it is `Authorization: Bearer
+KEY`, with the scope `read` for GET and HEAD and `write` for all else.
 """
 TAGS = [
     {"name": "jobs", "description": "Submit jobs, look at them, stop them, make similar ones."},
@@ -24,6 +27,14 @@ TAGS = [
     {"name": "workers", "description": "Who trains."},
     {"name": "operation", "description": "For those who run the service."},
 ]
+
+API_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "trainyard_...",
+    "description": "Made on the service's host: `trainyard keys create NAME`. A browser's EventSource cannot send it: "
+    "read streams with fetch.",
+}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -44,4 +55,6 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     for name, model in extra.get("$defs", {}).items():
         schema["components"]["schemas"].setdefault(name, model)
     schema["info"]["license"] = {"name": "MIT"}
+    schema["components"]["securitySchemes"] = {"api_key": API_KEY}
+    schema["security"] = [{"api_key": []}, {}]  # the second: none, over loopback
     return schema

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.contract.job import JobSpec
-from app.contract.states import FINAL
+from app.contract.states import FINAL, JobState
 from app.contract.views import Job
 from app.errors import Conflict, InvalidSpec
 from app.identifiers import new_id
@@ -15,27 +15,39 @@ from app.services.creation import create
 from app.services.job_view import existing, spec_of, view
 from app.store import files, jobs
 
+_NOT_OVER = "The job is not over: cancel it first, or wait."
 
-def retry(session: Session, job_id: str, context: Context | None = None) -> Job:
-    """A new job with the same spec that goes on from its last checkpoint. Raises `Conflict` when it is not over."""
+
+def retry(session: Session, job_id: str, context: Context | None = None, new: str | None = None) -> Job:
+    """A new job (`new` is its id) with the same spec that goes on from its last checkpoint.
+
+    Raises `Conflict` when the old one is not over.
+    """
     row = existing(jobs.keep(session, job_id))
     if row.state not in FINAL:
-        raise Conflict("The job is not over: cancel it first, or wait.", state=row.state)
+        detail = "The job is paused: resume it." if row.state == JobState.PAUSED else _NOT_OVER
+        raise Conflict(detail, state=row.state)
     spec = _as_now(row)
     # one that ended before its first own checkpoint passes on the one that it was to go on from
     source = job_id if files.newest_checkpoint(session, job_id) else row.resume_job
-    return view(session, create(session, new_id("job"), spec, context, cloned_from=job_id, resume_job=source))
+    made = create(session, new or new_id("job"), spec, context, cloned_from=job_id, resume_job=source)
+    return view(session, made)
 
 
-def clone(session: Session, job_id: str, merge_patch: dict[str, Any], context: Context | None = None) -> Job:
-    """A new job from the spec with a merge patch (RFC 7396) on it, from the first step on. Raises `InvalidSpec`."""
+def clone(
+    session: Session, job_id: str, merge_patch: dict[str, Any], context: Context | None = None, new: str | None = None
+) -> Job:
+    """A new job (`new` is its id) from the spec with a merge patch (RFC 7396) on it, from the first step on.
+
+    Raises `InvalidSpec`.
+    """
     row = existing(jobs.keep(session, job_id))
     merged = merged_patch(_as_now(row).model_dump(mode="json"), merge_patch)
     try:
         spec = JobSpec.model_validate(merged)
     except ValidationError as error:
         raise InvalidSpec.of(error, merged, JobSpec) from error
-    return view(session, create(session, new_id("job"), spec, context, cloned_from=job_id))
+    return view(session, create(session, new or new_id("job"), spec, context, cloned_from=job_id))
 
 
 def merged_patch(target: Any, patch: Any) -> Any:

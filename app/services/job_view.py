@@ -22,14 +22,19 @@ from app.store.types import moment, moment_or_none
 def existing(row: Row[Any] | None, what: str = "job") -> Row[Any]:
     """The row, or `NotFound`."""
     if row is None:
-        raise NotFound(f"There is no such {what}. It may have been deleted.")
+        raise no_such(what)
     return row
+
+
+def no_such(what: str = "job") -> NotFound:
+    """The refusal of an id that leads nowhere."""
+    return NotFound(f"There is no such {what}. It may have been deleted.")
 
 
 def require(session: Session, job_id: str) -> None:
     """Raise `NotFound` when there is no such job. Reads no more than its key."""
     if jobs.version(session, job_id) is None:
-        raise NotFound("There is no such job. It may have been deleted.")
+        raise no_such()
 
 
 def view(session: Session, row: Row[Any]) -> Job:

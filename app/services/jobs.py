@@ -1,29 +1,31 @@
-"""Jobs as their users handle them: submit, look, change, stop, delete, make again."""
+"""Jobs as their users handle them: submit, look, change, stop and let go on, delete, make again."""
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.job import JobSpec
-from app.contract.states import ACTIVE, FINAL, JobState, StopWish
+from app.contract.states import FINAL
 from app.contract.views import Job, JobPatch
 from app.errors import Conflict, InvalidSpec, KeyReused, PreconditionFailed
 from app.identifiers import new_id
 from app.services.again import clone, retry
 from app.services.context import Context
 from app.services.creation import create
-from app.services.job_view import existing, get, spec_of, view
+from app.services.job_view import existing, get, no_such, spec_of, view
+from app.services.stopping import cancel, pause, resume
 from app.store import idempotency, jobs
 from app.store.events import News
 from app.store.session import after_commit, settings_of
 from app.store.tables import jobs as table
-from app.store.types import now
 
-__all__ = ["cancel", "clone", "delete", "get", "patch", "retry", "submit", "version"]
+__all__ = [
+    "cancel", "clone", "delete", "get", "once", "patch", "pause", "resume", "retry", "standing", "submit", "version",
+]  # fmt: skip
 
 
 def submit(session: Session, context: Context, spec: JobSpec, key: str | None, body_sha256: str) -> tuple[Job, bool]:
@@ -31,29 +33,50 @@ def submit(session: Session, context: Context, spec: JobSpec, key: str | None, b
 
     Raises `KeyReused`, or `InvalidSpec` when what the spec refers to is not there.
     """
-    job_id = new_id("job")
-    if key is not None and not idempotency.take(session, key, body_sha256, job_id):
+    return once(session, key, body_sha256, lambda new: view(session, create(session, new, spec, context)))
+
+
+def once(session: Session, key: str | None, request_sha256: str, make: Callable[[str], Job]) -> tuple[Job, bool]:
+    """What `make` makes under the id that it is given or, for a `key` that this request used before, that job and True.
+
+    Raises `KeyReused` when another request used it.
+    """
+    new = new_id("job")
+    if key is not None and not idempotency.take(session, key, request_sha256, new):
         first = existing(idempotency.find(session, key))
-        if first.body_sha256 != body_sha256:
+        if first.body_sha256 != request_sha256:
             raise KeyReused
         return get(session, first.job_id), True
-    return view(session, create(session, job_id, spec, context)), False
+    return make(new), False
 
 
 def version(session: Session, job_id: str) -> int:
     """Grows with every visible change. Raises `NotFound`."""
-    found = jobs.version(session, job_id)
-    return existing(jobs.find(session, job_id)).version if found is None else found
+    return standing(session, job_id)[0]
+
+
+def standing(session: Session, job_id: str) -> tuple[int, bool]:
+    """The job's version, and whether it is over. Raises `NotFound`."""
+    found = jobs.standing(session, job_id)
+    if found is None:
+        raise no_such()
+    return found[0], found[1] in FINAL
 
 
 def patch(session: Session, job_id: str, merge_patch: dict[str, Any], if_match: int | None) -> Job:
-    """Change name, labels or priority. What the patch leaves out stays; null puts the default back."""
+    """Change name, labels or priority. What the patch leaves out stays; null puts the default back.
+
+    A patch that changes nothing moves no version and is no event.
+    """
     row = existing(jobs.lock(session, table.c.id == job_id))
     if if_match is not None and if_match != row.version:
         raise PreconditionFailed
-    values = _patched(row, _checked(merge_patch))
-    changed = jobs.change(session, job_id, news=[News("updated", {"fields": sorted(merge_patch)})], **values)
-    changed = existing(changed)
+    wanted = _patched(row, _checked(merge_patch))
+    values = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+    if not values:
+        return view(session, row)
+    fields = sorted("priority" if name == "rank" else name for name in values)
+    changed = existing(jobs.change(session, job_id, news=[News("updated", {"fields": fields})], **values))
     if "labels" in values:
         jobs.relabel(session, changed)
     return view(session, changed)
@@ -69,26 +92,6 @@ def delete(session: Session, job_id: str) -> None:
     jobs.remove(session, job_id)
     folder = settings_of(session).job_dir(job_id)
     after_commit(session, partial(shutil.rmtree, folder, ignore_errors=True))
-
-
-def cancel(session: Session, job_id: str) -> tuple[Job, bool]:
-    """Wish that the job stops. True: it is cancelled. False: its worker is being told, and then it will be.
-
-    Raises `Conflict` when it succeeded or failed.
-    """
-    row = existing(jobs.lock(session, table.c.id == job_id))
-    changed: Row[Any] | None = row
-    if row.state == JobState.QUEUED:
-        changed = jobs.enter(session, job_id, JobState.CANCELLED, table.c.state == JobState.QUEUED, finished_at=now())
-    elif row.state in ACTIVE and row.stop_requested is None:
-        told = [News("stop_requested", {"stop": StopWish.CANCEL.value})]
-        changed = jobs.change(
-            session, job_id, table.c.state.in_(ACTIVE), news=told, stop_requested=StopWish.CANCEL.value
-        )
-    row = existing(changed)
-    if row.state in FINAL - {JobState.CANCELLED}:
-        raise Conflict(f"The job has {row.state}: there is nothing to cancel.", state=row.state)
-    return view(session, row), row.state == JobState.CANCELLED
 
 
 def _checked(merge_patch: dict[str, Any]) -> dict[str, Any]:

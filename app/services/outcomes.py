@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Row
 from sqlalchemy.orm import Session
 
 from app.contract.failures import POLICY, Failure, FailureCode, failure
-from app.contract.states import JobState
+from app.contract.states import JobState, StopWish
 from app.services.job_view import spec_of
 from app.store import attempts, jobs
 from app.store.attempts import Ending
@@ -70,16 +70,27 @@ def decide(job: Row[Any], attempt: Row[Any], ending: Ending, reason: Failure | N
         return Verdict(JobState.SUCCEEDED)
     ends_here = reason is not None and not POLICY[reason.code].requeue
     if job.stop_requested and not ends_here:
-        return Verdict(JobState.CANCELLED)
+        return _stopped(StopWish(job.stop_requested), attempt)
     limits = spec_of(job.spec).limits
     late = job.spent_s + attempt.taken_s >= limits.max_duration_s
     if late and not ends_here:
         message = f"The attempts together took longer than limits.max_duration_s = {limits.max_duration_s}."
         return Verdict(JobState.FAILED, failure(FailureCode.TIMEOUT, message, attempt=job.attempt))
     if reason is None:
-        counts = {"barren_attempts": 0} if attempt.saved_checkpoint else {}
-        return Verdict(JobState.QUEUED, backoff_s=0.0, counts=counts)
+        return Verdict(JobState.QUEUED, backoff_s=0.0, counts=_forgiven(attempt))
     return Verdict(JobState.FAILED, reason) if ends_here else _again(job, attempt, reason, limits.max_attempts)
+
+
+def _stopped(wish: StopWish, attempt: Row[Any]) -> Verdict:
+    """A user wished it. A pause raises no count: whether the attempt would have gone well, nobody can tell."""
+    if wish == StopWish.CANCEL:
+        return Verdict(JobState.CANCELLED)
+    return Verdict(JobState.PAUSED, counts=_forgiven(attempt))
+
+
+def _forgiven(attempt: Row[Any]) -> dict[str, int]:
+    """A new checkpoint ends a row of barren attempts, however its attempt ended."""
+    return {"barren_attempts": 0} if attempt.saved_checkpoint else {}
 
 
 def _again(job: Row[Any], attempt: Row[Any], reason: Failure, max_attempts: int) -> Verdict:
@@ -105,4 +116,4 @@ def _about(verdict: Verdict, reason: Failure | None) -> dict[str, Any]:
 def _timing(verdict: Verdict) -> dict[str, Any]:
     if verdict.state == JobState.QUEUED:
         return {"available_at": now() + (verdict.backoff_s or 0.0), "phase": None}
-    return {"finished_at": now(), "phase": None}
+    return {"phase": None} if verdict.state == JobState.PAUSED else {"finished_at": now(), "phase": None}

@@ -61,6 +61,12 @@ def version(session: Session, job_id: str) -> int | None:
     return session.execute(select(jobs.c.version).where(jobs.c.id == job_id)).scalar_one_or_none()
 
 
+def standing(session: Session, job_id: str) -> tuple[int, str] | None:
+    """Version and state, without the rest."""
+    row = session.execute(select(jobs.c.version, jobs.c.state).where(jobs.c.id == job_id)).one_or_none()
+    return None if row is None else (row.version, row.state)
+
+
 def change(
     session: Session, job_id: str, *conditions: ColumnElement[bool], news: Sequence[News] = (), **values: Any
 ) -> JobRow | None:

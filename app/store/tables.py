@@ -1,4 +1,4 @@
-"""All tables but those of metrics. Each CHECK is a promise that no code can break.
+"""All tables but those of metrics and API keys. Each CHECK is a promise that no code can break.
 
 Times are seconds since 1970 (`Time`), by the database's clock. Every index says which question it answers.
 """

@@ -26,7 +26,7 @@ OPERATIONS = {
     for method, operation in methods.items()
 }
 EXPECTED = """
-submit_job list_jobs get_job patch_job delete_job cancel_job retry_job clone_job
+submit_job list_jobs get_job patch_job delete_job cancel_job pause_job resume_job retry_job clone_job
 get_metrics get_job_events get_events get_logs list_attempts list_checkpoints list_artifacts
 download_artifact get_report add_dataset list_datasets get_dataset delete_dataset
 get_catalog search_models get_job_schema list_workers
@@ -105,6 +105,7 @@ def test_every_reference_leads_somewhere():
     [
         (views.Job, examples.QUEUED_JOB),
         (views.Job, examples.RUNNING_JOB),
+        (views.Job, examples.PAUSED_JOB),
         (views.JobPage, examples.JOB_PAGE),
         (views.JobPatch, examples.PATCH),
         (views.DryRun, examples.DRY_RUN),

@@ -35,24 +35,27 @@ class Place:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.log = home.with_suffix(".log")
+        self.settings: dict[str, str] = {}
         self._serve: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """Of all processes here."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_")}
-        return own | ENVIRONMENT | {"TRAINYARD_HOME": str(self.home)}
+        return own | ENVIRONMENT | {"TRAINYARD_HOME": str(self.home)} | self.settings
 
-    def command(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, check: bool = False, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
         """Run `trainyard ...` here."""
         whole = [sys.executable, "-m", "app.cli", *arguments]
-        return subprocess.run(whole, env=self.environment, capture_output=True, text=True, check=check, timeout=100)
+        return subprocess.run(
+            whole, env=self.environment, capture_output=True, text=True, check=check, timeout=timeout_s
+        )
 
-    def start(self, port: int = 0) -> None:
+    def start(self, port: int = 0, host: str = "127.0.0.1") -> None:
         """Start `serve`, and wait until it listens. Port 0: a free one."""
         before = self.output().count("listening on")
         with self.log.open("ab") as log:
-            arguments = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+            arguments = [sys.executable, "-m", "app.cli", "serve", "--host", host, "--port", str(port)]
             self._serve = subprocess.Popen(
                 arguments, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )

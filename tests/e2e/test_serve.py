@@ -7,12 +7,15 @@ import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
+import httpx
 import pytest
 
+from app.cli.exits import Exit
 from tests.e2e.place import Api, Place, spec
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -81,11 +84,26 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(own: Place) -> None:
     assert not (own.home / "trainyard.db").exists()
 
 
-def test_another_host_is_refused_before_anything_is_started(own: Place) -> None:
+def test_other_machines_are_served_only_when_there_is_a_key(own: Place, tmp_path: Path) -> None:
     done = own.command("serve", "--host", "0.0.0.0", "--port", "0")
-    assert done.returncode != 0
-    assert "only this machine" in done.stderr
+    assert done.returncode == Exit.USAGE
+    assert done.stderr.startswith("trainyard: --host 0.0.0.0 is refused: ")
+    assert done.stderr.endswith(" Make one: trainyard keys create NAME\n")
+    assert done.stderr.count("\n") == 1
     assert own.processes() == {}
+
+    key = own.command("keys", "create", "e2e", check=True).stdout.strip()
+    own.start(host="0.0.0.0")  # returns when its own worker is there, which has no key
+
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec(1)))
+    assert Api(own).call("GET", "/v1/jobs").status_code == httpx.codes.UNAUTHORIZED
+    assert own.command("submit", str(path)).returncode == Exit.REFUSED
+    own.settings["TRAINYARD_API_KEY"] = key
+    followed = own.command("submit", str(path), "--follow", timeout_s=400)
+    assert followed.returncode == Exit.SUCCEEDED, followed.stderr
+    assert key not in own.output()
+    assert not [path for path in own.home.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
 
 
 def test_children_that_die_come_back_and_a_second_serve_is_refused(own: Place) -> None:

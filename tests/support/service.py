@@ -119,6 +119,14 @@ class Service:
         with self.database.write() as session:
             return jobs.cancel(session, job_id)
 
+    def pause(self, job_id: str) -> tuple[Job, bool]:
+        with self.database.write() as session:
+            return jobs.pause(session, job_id)
+
+    def resume(self, job_id: str) -> tuple[Job, bool]:
+        with self.database.write() as session:
+            return jobs.resume(session, job_id)
+
     def retry(self, job_id: str) -> Job:
         with self.database.write() as session:
             return jobs.retry(session, job_id)

@@ -13,7 +13,11 @@ from app.cli.commands import COMMANDS, cli
 from app.cli.exits import MEANING, Exit
 
 SNAPSHOT = Path(__file__).with_name("help.txt")
-GROUPS = {"dataset": ("add", "list", "show", "delete"), "db": ("upgrade", "backup")}
+GROUPS = {
+    "dataset": ("add", "list", "show", "delete"),
+    "keys": ("create", "list", "revoke"),
+    "db": ("upgrade", "backup"),
+}
 
 
 def trainyard(*arguments: str, home: Path | None = None, given: str = "") -> subprocess.CompletedProcess[str]:

@@ -66,6 +66,12 @@ def test_a_new_attempt_and_a_wish_are_said() -> None:
     assert shown(("job", JOB | {"stop_requested": "cancel"})) == ["running, cancel requested"]
 
 
+def test_a_paused_job_says_how_it_goes_on() -> None:
+    paused = JOB | {"state": "paused", "id": "job_1", "phase": None}
+    assert shown(("job", paused)) == ["paused: nothing of it runs until `trainyard resume job_1`"]
+    assert shown(("job", JOB | {"stop_requested": "pause"})) == ["running, pause requested"]
+
+
 def test_what_a_job_says_cannot_steer_the_terminal() -> None:
     event = {"type": "note", "data": {"level": "warning", "message": "a \x1b[31mred\x1b[0m [bold]file[/bold]"}}
     assert shown(("event", event)) == ["warning: a [31mred[0m [bold]file[/bold]"]

@@ -163,6 +163,20 @@ def test_a_watch_goes_on_after_a_restart_of_the_service_on_another_port(service:
     assert b"cancelled" in output
 
 
+def test_a_watch_says_that_a_job_is_paused_and_how_it_goes_on(service: Service, job: str) -> None:
+    watch = service.open("watch", job, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert watch.stdout
+    assert watch.stdout.readline().startswith(b"queued")
+    assert service.run("pause", job).stdout == f"{job} paused\n"
+    assert watch.stdout.readline() == f"paused: nothing of it runs until `trainyard resume {job}`\n".encode()
+    assert service.json("resume", job)["state"] == "queued"
+    assert watch.stdout.readline().startswith(b"queued")
+    service.run("cancel", job)
+    output, _ = watch.communicate(timeout=60)
+    assert (watch.returncode, output.splitlines()[-1]) == (Exit.CANCELLED, f"{job} cancelled".encode())
+    assert service.run("pause", job).returncode == Exit.REFUSED
+
+
 def test_metrics_logs_and_artifacts_of_a_job_that_never_ran_are_empty(service: Service, job: str) -> None:
     assert service.json("metrics", job)["series"] == {}
     assert service.json("artifacts", job) == []

@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 EXAMPLES = 20
-OPERATIONS = 28
+OPERATIONS = 30
 
 
 def no_server_error(context, response, case):

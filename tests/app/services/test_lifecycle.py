@@ -73,6 +73,14 @@ class Lifecycle(RuleBasedStateMachine):
     def cancel(self, job: str) -> None:
         self.try_to(self.service.cancel, job)
 
+    @rule(job=made)
+    def pause(self, job: str) -> None:
+        self.try_to(self.service.pause, job)
+
+    @rule(job=made)
+    def resume(self, job: str) -> None:
+        self.try_to(self.service.resume, job)
+
     @rule(seconds=st.sampled_from([5, 61, 301]))
     def let_time_pass(self, seconds: int) -> None:
         pass_time(self.service.database, seconds)

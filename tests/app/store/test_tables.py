@@ -7,7 +7,11 @@ from sqlalchemy.exc import IntegrityError
 from app.store.tables import attempts, jobs, reservations
 
 IMPOSSIBLE = [
-    {"state": "paused"},
+    {"state": "resting"},
+    {"state": "paused", "stop_requested": "pause"},
+    {"state": "paused", "finished_at": 1.0},
+    {"state": "paused", "lease_until": 1.0},
+    {"stop_requested": "pause"},
     {"state": "running", "started_at": 1.0},
     {"state": "starting", "worker_id": "w", "token_hash": "t", "lease_until": 1.0},
     {"state": "succeeded", "finished_at": 1.0},
