@@ -13,6 +13,8 @@ from app.errors import (
     InvalidSpec,
     PayloadTooLarge,
     ServiceUnavailable,
+    StorageFull,
+    TablesMissing,
     TrainyardError,
 )
 from app.problems import UnsupportedMediaType, problems
@@ -20,7 +22,8 @@ from app.problems import UnsupportedMediaType, problems
 Responses = dict[int | str, dict[str, Any]]
 Error = type[TrainyardError]
 
-ANY: tuple[Error, ...] = (BadRequest, InvalidQuery, TrainyardError, ServiceUnavailable)
+# No 500: nobody answers that knowingly, so it is not part of what is promised.
+ANY: tuple[Error, ...] = (BadRequest, InvalidQuery, ServiceUnavailable, StorageFull, TablesMissing)
 CHANGE: tuple[Error, ...] = (*ANY, InvalidSpec, Forbidden, PayloadTooLarge)
 BODY: tuple[Error, ...] = (*CHANGE, UnsupportedMediaType)
 

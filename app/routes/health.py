@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from app.changes import Changes
 from app.edge.measures import CONTENT_TYPE
-from app.errors import ServiceUnavailable
+from app.errors import ServiceUnavailable, TablesMissing
 from app.queue import Nudger
 from app.routes.answers import answered, read
 from app.routes.inputs import DatabaseDep
 from app.routes.strict import StrictRoute
-from app.services import statistics
+from app.services import housekeeping, statistics
 from app.store import migrate
 from app.store.session import Database
 
@@ -57,12 +57,14 @@ async def get_health() -> Response:
     responses=read(example={"status": "ok", "database": "ok", "broker": "ok"}),
 )
 def get_readiness(request: Request, database: DatabaseDep) -> Response:
-    """200 when the database answers and has the tables of this version, else 503.
+    """200 when the database has the tables of this version and can be written to, else 503.
 
     A lost broker is 200 with `degraded`: jobs are accepted, and workers find them by asking.
     """
     if not migrate.is_current(database):
-        raise ServiceUnavailable("The database has other tables than this version needs: run `trainyard db upgrade`.")
+        raise TablesMissing("The database has other tables than this version needs: run `trainyard db upgrade`.")
+    with database.write() as session:
+        housekeeping.prove_writable(session)
     nudger: Nudger = request.app.state.nudger
     broker: Literal["ok", "down"] = "down" if nudger.broken else "ok"
     return answered(Readiness(status="ok" if broker == "ok" else "degraded", broker=broker))

@@ -67,6 +67,12 @@ def worker(client):
     return FakeHands(client)
 
 
+@pytest.fixture
+def hands():
+    """Makes such a worker for another client."""
+    return FakeHands
+
+
 class FakeHands:
     """Speaks the worker's door over HTTP; nothing behind it is replaced."""
 
