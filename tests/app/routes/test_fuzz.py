@@ -23,8 +23,9 @@ SEED = 20261121
 
 def fuzz(client, folder, *options):
     """Runs schemathesis; answers its report once nothing was found."""
-    report = folder / "report.json"
-    command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", FUZZING / "schemathesis.toml"]
+    report, config = folder / "report.json", folder / "schemathesis.toml"
+    config.write_text((FUZZING / "schemathesis.toml").read_text() + _known(client))
+    command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", config]
     command += ["run", f"{client.base_url}/openapi.json", "--report", "json", "--report-json-path", report]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.support.fuzzing.checks", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -34,10 +35,23 @@ def fuzz(client, folder, *options):
     return json.loads(report.read_text())
 
 
+def _known(client):
+    """What is there, as dictionaries from which schemathesis takes a part of its values."""
+    jobs = [job["id"] for job in client.get("/v1/jobs").json()["items"]]
+    sets = [each["id"] for each in client.get("/v1/datasets").json()["items"]]
+    known = {"job": jobs, "name": [ARTIFACT["name"]], "dataset": sets}
+    lines = [f"[dictionaries.{name}]\nvalues = {json.dumps(values)}\n" for name, values in known.items()]
+    lines += [
+        "[parameters]\n",
+        *(f'"path.{name}" = {{ dictionary = "{name}", probability = 0.6 }}\n' for name in known),
+    ]
+    return "\n" + "".join(lines)
+
+
 def furnish(client, hands, settings):
     """One job in each state that a client can look at, and a data set, so that more than refusals is read."""
     worker = hands(client)
-    for outcome in ("succeeded", "failed", None):
+    for outcome in (*["succeeded"] * 4, "failed", None):
         job = client.post("/v1/jobs", json=examples.SPEC).json()["id"]
         work = worker.claim()
         worker.start(work)
