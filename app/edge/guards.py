@@ -16,14 +16,18 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Hosts:
-    """Refuses (400) a `Host` that is neither this machine's own nor in the setting; any port will do."""
+    """Refuses (400) a `Host` that is neither this machine's own nor in the setting; any port will do.
+
+    One that is there twice is refused too: a proxy in front of us may have believed the other.
+    """
 
     def __init__(self, app: ASGIApp, allowed: frozenset[str]) -> None:
         self._app = app
         self._allowed = OWN_NAMES | {name.lower() for name in allowed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and host_name(Headers(scope=scope).get("host", "")) not in self._allowed:
+        names = [host_name(each) for each in Headers(scope=scope).getlist("host")] if scope["type"] == "http" else []
+        if scope["type"] == "http" and (len(names) != 1 or names[0] not in self._allowed):
             error = BadRequest("This host name is not served here. Add it to TRAINYARD_ALLOWED_HOSTS if it should be.")
             await rendered(error, scope)(scope, receive, send)
         else:
