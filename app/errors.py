@@ -80,14 +80,14 @@ class KeyReused(TrainyardError):
 
 
 class NotFound(TrainyardError):
-    """There is no such thing. It may have been deleted: see the list that it would stand in."""
+    """Not found. It may have been deleted: see the list that it would stand in."""
 
     status = 404
     slug = "not-found"
 
 
 class Conflict(TrainyardError):
-    """The state of the thing does not allow this. `state` says what it is now; read it again before you decide."""
+    """Not possible now. `state` says what the thing is at present; read it again before you decide."""
 
     status = 409
     slug = "conflict"
@@ -152,4 +152,22 @@ class ServiceUnavailable(TrainyardError):
     slug = "service-unavailable"
 
     def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+
+
+class StorageFull(ServiceUnavailable):
+    """The disk of the database is full. Nothing was changed: free some space on it, then ask again."""
+
+    slug = "storage-full"
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 30.0) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+
+
+class TablesMissing(ServiceUnavailable):
+    """The database lacks tables of this version. Nothing was changed: run `trainyard db upgrade`, then ask again."""
+
+    slug = "tables-missing"
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 30.0) -> None:
         super().__init__(detail, retry_after_s=retry_after_s)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -131,6 +131,8 @@ class Unexpected:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            log.info("client_went_away")  # in the midst of its body: there is nobody to answer
         except Exception as error:
             if scope["type"] != "http" or started:
                 raise
@@ -149,7 +151,19 @@ def problems(*errors: type[TrainyardError]) -> dict[int | str, dict[str, Any]]:
 def _documented(errors: list[type[TrainyardError]]) -> dict[str, Any]:
     examples = {error.slug: {"summary": error.title(), "value": _example(error)} for error in errors}
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}, "examples": examples}}
-    return {"description": " Or: ".join(error.advice() for error in errors), "content": content}
+    described = {"description": " Or: ".join(error.advice() for error in errors), "content": content}
+    headers = _HEADERS.get(errors[0].status)
+    return {**described, "headers": headers} if headers else described
+
+
+def _header(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "required": True, "schema": schema}
+
+
+_HEADERS: dict[int, dict[str, Any]] = {
+    416: {"Content-Range": _header("`bytes */SIZE`: how long the file is.", {"type": "string"})},
+    503: {"Retry-After": _header("When to ask again, in seconds.", {"type": "integer", "minimum": 1})},
+}
 
 
 def _example(error: type[TrainyardError]) -> dict[str, Any]:
@@ -193,7 +207,8 @@ def _headers(error: TrainyardError) -> dict[str, str]:
 async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TrainyardError)
     if error.status >= 500:
-        log.warning("refused", status=error.status, detail=error.detail)
+        cause = str(error.__cause__ or "").partition("\n")[0][:500]  # the database's own words; SQL stands behind them
+        log.warning("refused", status=error.status, detail=error.detail, **({"cause": cause} if cause else {}))
     return rendered(error, request.scope)
 
 

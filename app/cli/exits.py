@@ -18,7 +18,7 @@ class Exit(IntEnum):
 MEANING: dict[Exit, str] = {
     Exit.SUCCEEDED: "done; with --follow and watch: the job succeeded",
     Exit.FAILED: "the job (or data set) failed, or the command could not do its work",
-    Exit.USAGE: "the command line itself is wrong",
+    Exit.USAGE: "the command line, or a file that it names, is wrong",
     Exit.CANCELLED: "the job was cancelled",
     Exit.REFUSED: "the service refused the request; the reason is on stderr",
     Exit.UNREACHABLE: "no service answers, or it has no answer now",

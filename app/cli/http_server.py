@@ -9,6 +9,7 @@ import uvicorn
 
 from app.cli import listening
 from app.cli.exits import CommandFailed
+from app.edge.protocol import Protocol
 from app.main import create_app
 from app.settings import Settings, SettingsError, load
 
@@ -23,6 +24,7 @@ def run(listener: socket.socket) -> None:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
+        http=Protocol,
         log_config=None,  # create_app sets logging up
         access_log=False,
         server_header=False,

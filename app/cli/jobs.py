@@ -44,14 +44,16 @@ def submit(
 
 
 def read_spec(source: str) -> bytes:
-    """The bytes of a spec file or, for `-`, of stdin. Raises `CommandFailed` when they are missing or not JSON."""
+    """The bytes of a spec file or, for `-`, of stdin. Raises `CommandFailed` when they are no JSON object."""
     try:
         body = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        json.loads(body)
+        document = json.loads(body)
     except OSError as error:
         raise CommandFailed(f"{source} cannot be read: {error.strerror}.", Exit.USAGE) from error
     except ValueError as error:
         raise CommandFailed(f"{source} is not JSON: {error}.", Exit.USAGE) from error
+    if not isinstance(document, dict):
+        raise CommandFailed(f"{source} is not a job spec: it must hold one JSON object.", Exit.USAGE)
     return body
 
 
@@ -202,6 +204,8 @@ def clone(
         body = json.loads(changes) if changes else {}
     except ValueError as error:
         raise CommandFailed(f"--set is not JSON: {error}.", Exit.USAGE) from error
+    if not isinstance(body, dict):
+        raise CommandFailed("--set is not a merge patch: it must be one JSON object.", Exit.USAGE)
     _act(job, "clone", as_json, json=body)
 
 

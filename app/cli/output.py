@@ -5,12 +5,14 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+IDS = ("id", "job", "sha256")
+NARROWEST, GAP = 4, 3  # of a column that gives way to an id, and between two columns; in characters
 WIDE = 500  # columns when nobody's terminal bounds the line: nothing is cut for a program or a file
 
 
@@ -30,18 +32,34 @@ def plain(text: Any) -> str:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on stdout. Cells are text, never markup; headings that end in ` >` are right-aligned."""
+    """A table on stdout. Cells are text, never markup; headings that end in ` >` are right-aligned.
+
+    Ids are never cut or folded, since they are there to be copied: a terminal that is too narrow wraps the lines.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    names = [heading.removesuffix(" >") for heading in headings]
+    cells = [[plain("" if cell is None else cell) for cell in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, show_edge=False)
-    for heading in headings:
-        table.add_column(heading.removesuffix(" >"), justify="right" if heading.endswith(" >") else "left")
-    for row in rows:
-        table.add_row(*(Text(plain("" if cell is None else cell)) for cell in row))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE, highlight=False).print(table)
+    for name, heading in zip(names, headings, strict=True):
+        justify: Literal["left", "right"] = "right" if heading != name else "left"
+        table.add_column(name, justify=justify, no_wrap=name in IDS)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    width = max(Console(file=sys.stdout).width, _least_width(names, cells)) if sys.stdout.isatty() else WIDE
+    Console(file=sys.stdout, width=width, highlight=False).print(table)
+
+
+def _least_width(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Columns of the terminal that the ids need in full, when all else gives way."""
+    widths = [
+        max((len(row[column]) for row in rows), default=0) if name in IDS else NARROWEST
+        for column, name in enumerate(names)
+    ]
+    return sum(widths) + GAP * len(widths)
 
 
 def print_fields(fields: dict[str, Any]) -> None:

@@ -132,7 +132,10 @@ def problem_block(problem: dict[str, Any]) -> str:
     title, detail = str(problem.get("title", "Error")), str(problem.get("detail") or "")
     lines = [f"{title} ({problem['status']})" if "status" in problem else title]
     errors = problem.get("errors", [])
-    if detail not in ("", title, *(error.get("detail") for error in errors)):
+    detail = detail.removeprefix(
+        title
+    ).strip()  # where the service has no more to say, its detail begins with the title
+    if detail not in ("", *(error.get("detail") for error in errors)):
         lines.append(f"  {detail}")
     lines += [f"  {_place(error)}: {error.get('detail', '')}" for error in errors]
     return "\n".join(lines)

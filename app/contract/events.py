@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from app.contract.failures import Failure
 from app.contract.plan import Plan
@@ -12,18 +12,21 @@ from app.contract.report import Report
 Phase = Literal["planning", "baseline", "training", "measuring"]
 
 
-def _plain(value: Any) -> Any:
-    """As JSON and every database can carry it: unpaired surrogates and integers beyond 64 bits become text."""
+def plain(value: Any) -> Any:
+    """As JSON and every database can carry it: NULs, unpaired surrogates and integers beyond 64 bits become text."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+        shown = value.replace("\0", "\\x00") if "\0" in value else value
+        return shown if shown.isascii() else shown.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
     if isinstance(value, dict):
-        return {_plain(key): _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return {plain(key): plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-PlainData = Annotated[dict[str, Any], AfterValidator(_plain)]
+PlainData = Annotated[dict[str, Any], AfterValidator(plain)]
+Size = Annotated[int, Field(ge=0, lt=2**63)]
+"""Bytes. More than 64 bits is in no column."""
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[a-z0-9_]+){0,3}$", max_length=100)]
 
 
@@ -36,6 +39,15 @@ class Reported(BaseModel):
     time: datetime
 
 
+class Told(Reported):
+    """A line with text in it that nobody has looked at yet: of file names, of drivers, of other programs' messages."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _readable(cls, data: Any) -> Any:
+        return plain(data)
+
+
 class PhaseBegun(Reported):
     """The run entered a phase of its work."""
 
@@ -43,7 +55,7 @@ class PhaseBegun(Reported):
     phase: Phase
 
 
-class Planned(Reported):
+class Planned(Told):
     """The plan of the run, the same as a dry run would give."""
 
     type: Literal["plan"] = "plan"
@@ -54,7 +66,7 @@ class Metrics(Reported):
     """Values at one optimizer step, counted from 1. NaN and infinities are values too."""
 
     type: Literal["metrics"] = "metrics"
-    step: int = Field(ge=1)
+    step: int = Field(ge=1, le=2**53)
     values: dict[MetricName, float] = Field(min_length=1, max_length=100)
 
 
@@ -85,19 +97,19 @@ class EpochEnded(Reported):
     values: dict[MetricName, float]
 
 
-class CheckpointSaved(Reported):
+class CheckpointSaved(Told):
     """A checkpoint is durable: its files are renamed into place and the folder is synced."""
 
     type: Literal["checkpoint"] = "checkpoint"
     phase: Phase
-    epoch: int = Field(description="Epochs completed.")
-    step: int = Field(description="Optimizer steps completed.")
+    epoch: int = Field(ge=0, lt=2**31, description="Epochs completed.")
+    step: int = Field(ge=0, le=2**53, description="Optimizer steps completed.")
     path: str = Field(max_length=200, description="Folder, relative to the attempt's folder.")
-    size_bytes: int
+    size_bytes: Size
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the checkpoint's manifest.")
 
 
-class Noted(Reported):
+class Noted(Told):
     """Something that a person should know: skipped files, a halved rate, a resumed run."""
 
     type: Literal["note"] = "note"
@@ -112,12 +124,12 @@ class ArtifactFile(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     path: str = Field(max_length=200, description="Relative to the attempt's folder.")
-    size_bytes: int
+    size_bytes: Size
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    media_type: str = "application/octet-stream"
+    media_type: str = Field("application/octet-stream", max_length=200, pattern=r"^[\x20-\x7e]*$")
 
 
-class Succeeded(Reported):
+class Succeeded(Told):
     """The last line of a run that did all its work."""
 
     type: Literal["succeeded"] = "succeeded"
@@ -125,7 +137,7 @@ class Succeeded(Reported):
     artifacts: list[ArtifactFile]
 
 
-class Failed(Reported):
+class Failed(Told):
     """The last line of a run that cannot go on."""
 
     type: Literal["failed"] = "failed"

@@ -16,7 +16,9 @@ from app.contract.training import Baseline, Limits, NoBaseline, Training
 JobName = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
 LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
+# pydantic describes the keys that it takes, but leaves out of the schema that it takes no others
+LabelField = Field(max_length=64, json_schema_extra={"additionalProperties": False})
+Labels = Annotated[dict[LabelKey, LabelValue], LabelField]
 Priority = Annotated[Int, Field(ge=-1000, le=1000)]
 
 DEFAULT_SIZE = (224, 224)

@@ -16,10 +16,16 @@ Probability = Annotated[Number, Field(ge=0, le=1)]
 ModulePattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+def _kind_is_required(schema: dict[str, Any]) -> None:
+    """Every kind has its own name as default, for Python; in JSON a union cannot be read without it."""
+    if "kind" in schema.get("properties", {}):
+        schema["required"] = ["kind", *(name for name in schema.get("required", []) if name != "kind")]
+
+
 class Spec(BaseModel):
     """A part of a job spec. Immutable; unknown fields are refused, since a typo must never be ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_kind_is_required)
 
     examples: ClassVar[list[dict[str, Any]]] = []
     """Complete, valid bodies of this kind: shown in OpenAPI and the catalog, run by the conformance tests."""

@@ -1,13 +1,13 @@
 """The resources as users see them."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.contract.events import Progress
 from app.contract.failures import Failure
-from app.contract.job import JobName, JobSpec, LabelKey, LabelValue, Priority
+from app.contract.job import JobName, JobSpec, LabelField, LabelKey, LabelValue, Priority
 from app.contract.plan import Plan
 from app.contract.report import Report
 from app.contract.states import JobState, StopWish
@@ -23,11 +23,11 @@ PendingReason = Literal["no_worker", "no_capable_worker", "waiting_for_gpus", "b
 
 
 class Pending(View):
-    """Why a queued job waits, and how many jobs are before it."""
+    """Why a queued job waits, and its place in the queue."""
 
     reason: PendingReason
     detail: str
-    position: int = Field(description="1 is next.")
+    position: int = Field(description="1 is next. Counted up to 1,000: 1,001 means behind at least so many.")
 
 
 class Job(View):
@@ -67,7 +67,7 @@ class JobPatch(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: JobName | None = None
-    labels: dict[LabelKey, LabelValue | None] | None = Field(None, max_length=64)
+    labels: Annotated[dict[LabelKey, LabelValue | None], LabelField] | None = None
     priority: Priority | None = None
 
 

@@ -1,11 +1,11 @@
 """The worker's door: what is said between a worker and the service (`/internal/v1`), and what a run is told."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.contract.data import Folder
-from app.contract.events import ArtifactFile, Event, PlainData
+from app.contract.events import ArtifactFile, Event, PlainData, Size, plain
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.report import Report
@@ -26,10 +26,19 @@ class Device(Message):
     index: int = Field(ge=0, lt=1024)
     kind: Literal["cpu", "cuda"]
     name: str = Field(max_length=200)
-    memory_bytes: int
+    memory_bytes: Size
 
 
-class WorkerInfo(Message):
+class Told(Message):
+    """A message with text in it that nobody has looked at yet: names of devices, messages of other programs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _readable(cls, data: Any) -> Any:
+        return plain(data)
+
+
+class WorkerInfo(Told):
     """A host that asks for work. `id` stays the same over restarts of its processes."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -107,7 +116,7 @@ class TaskWork(Message):
 Work = Annotated[JobWork | TaskWork, Field(discriminator="type")]
 
 
-class TaskResult(Message):
+class TaskResult(Told):
     """What a background task found: `result` or `failure`."""
 
     token: Token
@@ -144,7 +153,7 @@ class ReportReply(Message):
     stop: StopWish | None = None
 
 
-class Finish(AttemptToken):
+class Finish(AttemptToken, Told):
     """The end of an attempt, sent when its process group is gone.
 
     `released`: it was asked to stop and did; the service decides what the job becomes. `failed`: `failure` says why,

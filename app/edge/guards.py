@@ -20,6 +20,7 @@ class Hosts:
     """Refuses (400) a `Host` that is neither this machine's own nor in the setting; any port will do.
 
     The very address that was connected to is its own too: no foreign name has brought the client here.
+    A header that is there twice is refused too: a proxy in front of us may have believed the other.
     """
 
     def __init__(self, app: ASGIApp, allowed: frozenset[str]) -> None:
@@ -34,8 +35,10 @@ class Hosts:
             await self._app(scope, receive, send)
 
     def _is_ours(self, scope: Scope) -> bool:
-        name = host_name(Headers(scope=scope).get("host", ""))
-        return name in self._allowed or (bool(name) and name == _address(scope.get("server")))
+        names = [host_name(each) for each in Headers(scope=scope).getlist("host")]
+        if len(names) != 1 or not names[0]:
+            return False
+        return names[0] in self._allowed or names[0] == _address(scope.get("server"))
 
 
 class Origins:

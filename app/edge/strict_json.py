@@ -16,6 +16,9 @@ from app.pointers import to_pointer
 MAX_DEPTH = 32
 """A job spec nests 5 deep."""
 
+EXACT = 2.0**53
+"""Below this every integer is a float of its own."""
+
 
 class NotJson(ValueError):
     """The bytes are not one JSON value; the text says where."""
@@ -70,11 +73,12 @@ def _no_constant(name: str) -> float:
     raise NotJson(f"{name} is not JSON.")
 
 
-def _finite(digits: str) -> float:
+def _finite(digits: str) -> float | int:
+    """JSON has one type of number: `2.0` and `2e0` are the integer 2 to a schema, so they are to us."""
     value = float(digits)
     if not isfinite(value):
         raise NotJson(f"The number {digits[:40]} is too large.")
-    return value
+    return int(value) if value.is_integer() and abs(value) < EXACT else value
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from app.errors import (
     OutOfScope,
     PayloadTooLarge,
     ServiceUnavailable,
+    StorageFull,
+    TablesMissing,
     TrainyardError,
     Unauthorized,
 )
@@ -22,7 +24,8 @@ from app.problems import UnsupportedMediaType, problems
 Responses = dict[int | str, dict[str, Any]]
 Error = type[TrainyardError]
 
-OPEN: tuple[Error, ...] = (BadRequest, InvalidQuery, TrainyardError, ServiceUnavailable)
+# No 500: nobody answers that knowingly, so it is not part of what is promised.
+OPEN: tuple[Error, ...] = (BadRequest, InvalidQuery, ServiceUnavailable, StorageFull, TablesMissing)
 ANY: tuple[Error, ...] = (*OPEN, Unauthorized, OutOfScope)
 CHANGE: tuple[Error, ...] = (*ANY, InvalidSpec, Forbidden, PayloadTooLarge)
 BODY: tuple[Error, ...] = (*CHANGE, UnsupportedMediaType)

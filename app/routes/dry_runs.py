@@ -27,8 +27,7 @@ async def planned(spec: JobSpec, database: Database, changes: Changes, context: 
             if found:
                 return found
             if left_s <= 0 or changes.closed:
-                waited_s = context.settings.dry_run_wait_s
-                detail = f"No worker planned the job within {waited_s:g} s. Ask again."
+                detail = await run_in_threadpool(_why_not_yet, database, task, context.settings.dry_run_wait_s)
                 raise ServiceUnavailable(detail, retry_after_s=ASK_AGAIN_S)
             await watch.wait(left_s)
 
@@ -36,6 +35,11 @@ async def planned(spec: JobSpec, database: Database, changes: Changes, context: 
 def _begin_plan(database: Database, context: Context, spec: JobSpec) -> str:
     with database.write() as session:
         return planning.begin_dry_run(session, context, spec)
+
+
+def _why_not_yet(database: Database, task: str, waited_s: float) -> str:
+    with database.read() as session:
+        return planning.why_not_yet(session, task, waited_s)
 
 
 def _plan_result(database: Database, task: str) -> DryRun | None:

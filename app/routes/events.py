@@ -13,7 +13,7 @@ from app.contract.views import EventPage
 from app.errors import NotFound
 from app.routes import examples
 from app.routes.answers import Responses, answered, read
-from app.routes.inputs import After, ChangesDep, DatabaseDep, JobId, LastEventId
+from app.routes.inputs import After, AfterSeq, ChangesDep, DatabaseDep, JobId, LastEventId
 from app.routes.streaming import EVENT_STREAM, Batch, follow, message, stream, wants_stream
 from app.routes.strict import StrictRoute
 from app.services import history, jobs
@@ -47,7 +47,7 @@ async def get_job_events(
     job: JobId,
     database: DatabaseDep,
     changes: ChangesDep,
-    after: After = None,
+    after: AfterSeq = None,
     limit: Limit = PAGE,
     accept: Accept = None,
     last_event_id: LastEventId = None,
@@ -55,7 +55,7 @@ async def get_job_events(
     """Events in order of `seq`. With `Accept: text/event-stream` they are streamed as they happen.
 
     The stream can be resumed with `Last-Event-ID`, sends a comment when there is nothing to say, and ends when the job
-    is over and all was said.
+    is over and all was said. A place behind the last event is refused: an answer never gave it.
     """
     if not wants_stream(accept):
         page, _ = await run_in_threadpool(_page, database, job, after, limit)

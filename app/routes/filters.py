@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from app.contract.job import LabelKey, LabelValue
@@ -18,8 +18,15 @@ PREFIX = "label."
 _KEY: TypeAdapter[str] = TypeAdapter(LabelKey)
 _VALUE: TypeAdapter[str] = TypeAdapter(LabelValue)
 
-Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 2, tzinfo=UTC), le=datetime(9999, 1, 1, tzinfo=UTC))]
-"""Beyond these, arithmetic with time zones overflows; no job was made there."""
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _within_reach(moment: datetime) -> datetime:
+    """Beyond these, arithmetic with time zones overflows; no job was made there, so the answer is the same."""
+    return min(max(moment, EARLIEST), LATEST)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 
 Order = Annotated[
     Literal["-created_at", "created_at"], Query(description="`-created_at`: newest first; `created_at`: oldest first.")

@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from app.changes import Changes
 from app.edge.measures import CONTENT_TYPE
-from app.errors import ServiceUnavailable
+from app.errors import ServiceUnavailable, TablesMissing
 from app.queue import Nudger
 from app.routes.answers import answered, opened, read
 from app.routes.inputs import DatabaseDep
 from app.routes.strict import StrictRoute
-from app.services import statistics
+from app.services import housekeeping, statistics
 from app.store import migrate
 from app.store.session import Database
 
@@ -62,12 +62,14 @@ async def get_health() -> Response:
     openapi_extra=NO_KEY,
 )
 def get_readiness(request: Request, database: DatabaseDep) -> Response:
-    """200 when the database answers and has the tables of this version, else 503.
+    """200 when the database has the tables of this version and can be written to, else 503.
 
     A lost broker is 200 with `degraded`: jobs are accepted, and workers find them by asking.
     """
     if not migrate.is_current(database):
-        raise ServiceUnavailable("The database has other tables than this version needs: run `trainyard db upgrade`.")
+        raise TablesMissing("The database has other tables than this version needs: run `trainyard db upgrade`.")
+    with database.write() as session:
+        housekeeping.prove_writable(session)
     nudger: Nudger = request.app.state.nudger
     broker: Literal["ok", "down"] = "down" if nudger.broken else "ok"
     return answered(Readiness(status="ok" if broker == "ok" else "degraded", broker=broker))

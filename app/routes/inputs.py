@@ -43,9 +43,28 @@ JobId = Annotated[str, Path(description="Id of the job.", max_length=100, exampl
 DatasetId = Annotated[
     str, Path(description="Id of the data set.", max_length=100, examples=["ds_01kab0c1d2e3f4g5h6j7k8m9np"])
 ]
-Cursor = Annotated[str | None, Query(max_length=2000, description="Opaque: `next_cursor` of the page before this one.")]
+# The patterns below only describe: whoever reads the cursor refuses another one, with a better word than a pattern's.
+_OPAQUE = {"pattern": "^[A-Za-z0-9_-]+$"}
+_SEQ = {"pattern": "^[0-9]{1,9}$"}
+Cursor = Annotated[
+    str | None,
+    Query(max_length=2000, description="Opaque: `next_cursor` of the page before this one.", json_schema_extra=_OPAQUE),
+]
 After = Annotated[
-    str | None, Query(max_length=2000, description="Opaque: `cursor` of an earlier answer; only what is new since.")
+    str | None,
+    Query(
+        max_length=2000,
+        description="Opaque: `cursor` of an earlier answer; only what is new since.",
+        json_schema_extra=_OPAQUE,
+    ),
+]
+AfterSeq = Annotated[
+    str | None,
+    Query(
+        max_length=2000,
+        description="`seq` of an event, or `cursor` of an answer: only what is new since. 0: from the first on.",
+        json_schema_extra=_SEQ,
+    ),
 ]
 PageLimit = Annotated[int, Query(ge=1, le=200, description="Most items to answer.")]
 IdempotencyKey = Annotated[
@@ -58,3 +77,4 @@ IdempotencyKey = Annotated[
 LastEventId = Annotated[
     str | None, Header(max_length=2000, description="Sent by browsers when they reconnect: goes on behind this event.")
 ]
+"""Read by streams alone."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from starlette.responses import Response
 
+from app.contract.job import JobSpec
 from app.contract.views import Job
 from app.errors import Conflict, KeyReused, NotFound
 from app.routes import examples
@@ -13,6 +14,12 @@ from app.routes.inputs import ContextDep, DatabaseDep, IdempotencyKey, JobId
 from app.routes.job_answers import created, digest, merge_patch, state_headers
 from app.routes.strict import StrictRoute
 from app.services import jobs
+
+SPEC_PATCH: dict[str, Any] = {
+    "type": "object",
+    "properties": {name: {"description": f"Merged into `{name}` of the spec."} for name in JobSpec.model_fields},
+    "additionalProperties": False,
+}
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
@@ -122,7 +129,7 @@ def retry_job(
     operation_id="clone_job",
     summary="Make a similar job",
     responses=body(NotFound, KeyReused, **NEW_JOB),
-    openapi_extra=merge_patch({"type": "object"}, examples.CLONE_PATCH),
+    openapi_extra=merge_patch(SPEC_PATCH, examples.CLONE_PATCH),
 )
 def clone_job(
     job: JobId,

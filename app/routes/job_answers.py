@@ -18,7 +18,11 @@ ASK_AGAIN_S = 2
 
 def merge_patch(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI of a body that is a JSON merge patch (RFC 7396), under its own media type too."""
-    return {"requestBody": {"content": {MERGE_PATCH: {"schema": schema, "example": example}}}}
+    return {
+        "requestBody": {
+            "content": {"application/json": {"schema": schema}, MERGE_PATCH: {"schema": schema, "example": example}}
+        }
+    }
 
 
 def state_headers(job: Job) -> dict[str, str]:

@@ -62,7 +62,8 @@ async def submit_job(
 ) -> Response:
     """Accept a training job. The answer comes when the job is durable; work starts when a worker has room.
 
-    With `dry_run=true` a worker plans the job within seconds; 503 with `Retry-After` says that none did.
+    With `dry_run=true` a worker plans the job within seconds; 503 with `Retry-After` says that none did, or that it
+    takes longer. The plan goes on meanwhile: the same request, sent again, waits for it instead of beginning anew.
     """
     if dry_run:
         return answered(await planned(spec, database, changes, context))

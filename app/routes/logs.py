@@ -27,6 +27,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"], route_class=StrictRoute)
 NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 FOLLOW_LINES = 500
+CURSOR = "^[0-9]{1,9}:[0-9]{1,15}$"
 _LINE = LogLine.model_validate(examples.LOG_LINE)
 
 
@@ -56,7 +57,12 @@ class Place:
 
 
 async def _place(
-    after: Annotated[str | None, Query(max_length=40, description="`X-Next-Cursor` of an earlier answer.")] = None,
+    after: Annotated[
+        str | None,
+        Query(
+            max_length=40, description="`X-Next-Cursor` of an earlier answer.", json_schema_extra={"pattern": CURSOR}
+        ),
+    ] = None,
     tail: Annotated[int | None, Query(ge=1, le=10_000, description="Only the last lines. Not with `after`.")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="Most lines of one answer.")] = 1000,
 ) -> Place:
@@ -138,7 +144,7 @@ def _rendered(page: LogPage, as_text: bool) -> Response:
 
 
 def _cursor(text: str | None) -> LogCursor:
-    if not text:
+    if text is None:
         return LogCursor()
     cursor = LogCursor.parse(text)
     if cursor is None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Coroutine, Iterator
 from email.message import Message
 from typing import Any, get_args, get_origin
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from fastapi.dependencies.models import Dependant
@@ -17,6 +18,7 @@ from app.pointers import MAX_PROBLEMS
 from app.problems import InvalidParameters, ParameterProblem, UnsupportedMediaType
 
 JSON = "application/json"
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -67,6 +69,10 @@ class StrictRoute(APIRoute):
 
     def _check_media_type(self, request: Request) -> None:
         accepted = {JSON, *(self.openapi_extra or {}).get("requestBody", {}).get("content", {})}
+        if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise UnsupportedMediaType(
+                "Compressed bodies are not read: a small one can unpack to any size. Send it plain."
+            )
         header = Message()
         header["content-type"] = request.headers.get("content-type", "text/plain")
         charset = str(header.get_param("charset", "utf-8")).lower()
@@ -103,6 +109,7 @@ def _check_query(request: Request, declared: dict[str, bool], prefix: str | None
 
 
 def _query_problems(request: Request, declared: dict[str, bool], prefix: str | None) -> Iterator[ParameterProblem]:
+    yield from _unreadable(request.scope["query_string"])
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
         shown = re.sub(r"[^\x20-\x7e]", "?", name)[:100]
@@ -115,6 +122,25 @@ def _query_problems(request: Request, declared: dict[str, bool], prefix: str | N
         elif "\x00" in name + value:
             yield ParameterProblem(parameter=shown, detail="NUL characters are not allowed.", code="nul_character")
         seen.add(name)
+
+
+def _unreadable(query: bytes) -> Iterator[ParameterProblem]:
+    """Parts that would be read as something else than was sent: half an escape as text, bad UTF-8 as U+FFFD."""
+    for part in query.split(b"&") if b"%" in query else ():
+        name = re.sub(rb"[^\x20-\x7e]", b"?", part.partition(b"=")[0])[:100].decode()
+        if _BAD_ESCAPE.search(part):
+            detail = "`%` begins two hexadecimal digits: write a percent sign as `%25`."
+            yield ParameterProblem(parameter=name, detail=detail, code="bad_escape")
+        elif not _is_utf8(unquote_to_bytes(part)):
+            yield ParameterProblem(parameter=name, detail="This is not UTF-8.", code="not_utf8")
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:

@@ -23,9 +23,14 @@ QUESTION = "events"
 
 
 def events(session: Session, job_id: str, after: str | None, limit: int) -> EventPage:
-    """Events of one job behind `after`, a `seq`. Raises `InvalidQuery` for anything else."""
-    require(session, job_id)
+    """Events of one job behind `after`, a `seq` that it has had. Raises `InvalidQuery` for anything else."""
+    last = existing(jobs.find(session, job_id)).event_seq
     seq = _seq(after)
+    if seq > last:
+        detail = (
+            f"The last event of this job is {last}. Begin without a cursor: this one is of another job or database."
+        )
+        raise InvalidQuery.at("/after", "beyond_the_end", detail)
     rows = event_rows.of_job(session, job_id, seq, limit)
     return EventPage(items=[_event(row) for row in rows], cursor=str(rows[-1].seq if rows else seq))
 

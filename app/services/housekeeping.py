@@ -9,6 +9,7 @@ from app.store.session import Database, settings_of
 
 KEYS_KEPT_S = 7 * 86_400.0
 PURGE_EVERY_S = 60.0
+PROVE_EVERY_S = 5.0
 PORTIONS = 100
 """Of points at a time: half a million, some seconds. Longer would look like a gap in upkeep's own ticks."""
 
@@ -22,6 +23,11 @@ def is_nudge_due(session: Session) -> bool:
     """Whether workers must be told of work, again or for the first time. True in one replica only."""
     is_due = queue.work_since(marks.LAST_DONE, settings_of(session).nudge_after_s)
     return marks.move(session, "nudge", is_due)
+
+
+def prove_writable(session: Session) -> None:
+    """Write a row, at most every few seconds: what a full disk refuses. As long as it does, every call tries again."""
+    marks.move_every(session, "readiness", PROVE_EVERY_S)
 
 
 def purge(database: Database) -> None:

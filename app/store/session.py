@@ -13,12 +13,13 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from app.errors import ServiceUnavailable
 from app.settings import Settings
+from app.store.troubles import trouble
 
 BUSY_TIMEOUT_S = 15
 POOL_SIZE = 10
@@ -149,17 +150,16 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def _answerable() -> Iterator[None]:
-    """A database that is away or busy is the service's trouble, not the caller's mistake: 503, ask again."""
+    """A database that is away, busy or full is the service's trouble, not the caller's mistake: 503, ask again."""
     try:
         yield
     except PoolTimeout as error:
         raise ServiceUnavailable("All connections to the database are in use. Ask again.") from error
-    except OperationalError as error:
-        raise ServiceUnavailable("The database does not answer. Nothing was changed: ask again.") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise ServiceUnavailable("The connection to the database broke. Ask again.") from error
-        raise
+        known = trouble(error)
+        if known is None:
+            raise
+        raise known from error
 
 
 def dumps(value: Any) -> str:

@@ -9,12 +9,26 @@ from sqlalchemy.orm import Session
 from app.store.session import touched
 from app.store.tables import tasks
 from app.store.types import now
+from app.store.upserts import insert_if_absent
 
 
 def create(session: Session, task_id: str, kind: str, order: dict[str, Any], dataset_id: str | None = None) -> None:
     """Store a queued task."""
     values = {"id": task_id, "kind": kind, "input": order, "dataset_id": dataset_id}
     session.execute(insert(tasks).values(**values, state="queued", tries=0, created_at=now()))
+
+
+def create_once(session: Session, task_id: str, kind: str, order: dict[str, Any]) -> bool:
+    """The same for an id that says what is asked for: False, and nothing stored, when that is there already."""
+    statement = insert_if_absent(session, tasks, ["id"])
+    statement = statement.values(id=task_id, kind=kind, input=order, state="queued", tries=0, created_at=now())
+    return session.execute(statement.returning(tasks.c.id)).one_or_none() is not None
+
+
+def forget(session: Session, task_id: str, state: str, after_s: float) -> None:
+    """Remove a task that has been in this final state for so long."""
+    old = (tasks.c.id == task_id, tasks.c.state == state, tasks.c.finished_at <= now() - after_s)
+    session.execute(delete(tasks).where(*old))
 
 
 def find(session: Session, task_id: str) -> Row[Any] | None:

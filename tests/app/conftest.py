@@ -67,6 +67,12 @@ def worker(client):
     return FakeHands(client)
 
 
+@pytest.fixture
+def hands():
+    """Makes such a worker for another client."""
+    return FakeHands
+
+
 class FakeHands:
     """Speaks the worker's door over HTTP; nothing behind it is replaced."""
 
@@ -146,7 +152,7 @@ def serve(settings, tmp_path):
     def run(**environment: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--fd", str(listener.fileno())]
+        command = [sys.executable, "-m", "app.cli", "api", "--fd", str(listener.fileno())]
         log = (tmp_path / "server.log").open("wb")
         process = subprocess.Popen(
             command, env=_environment(settings) | environment, pass_fds=[listener.fileno()], stdout=log, stderr=log
@@ -172,7 +178,7 @@ def _environment(settings: Any) -> dict[str, str]:
 
 
 def _wait_until_up(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if client.get("/healthz").status_code == 200:

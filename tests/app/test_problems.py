@@ -27,7 +27,7 @@ def document(answer):
 def test_a_problem_says_what_where_and_which_request():
     assert document(rendered(errors.NotFound("There is no job job_1."), SCOPE)) == {
         "type": "urn:trainyard:problem:not-found",
-        "title": "There is no such thing.",
+        "title": "Not found.",
         "status": 404,
         "detail": "There is no job job_1.",
         "instance": "/v1/jobs/job_1",

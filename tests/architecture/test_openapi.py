@@ -79,11 +79,13 @@ def test_every_operation_shows_what_it_takes_and_answers(name):
 def test_every_error_is_a_problem_document_and_the_usual_ones_are_there(name):
     method, _, operation = OPERATIONS[name]
     errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
-    usual = {"400", "422", "500", "503"} | ({"403", "413"} if method != "get" else set())
+    usual = {"400", "422", "503"} | ({"403", "413"} if method != "get" else set())
     usual |= {"415"} if "requestBody" in operation else set()
     assert usual <= set(errors)
     if any(parameter["in"] == "path" for parameter in operation.get("parameters", [])):
         assert "404" in errors
+    assert [status for status in errors if status >= "500"] == ["503"]
+    assert errors["503"]["headers"]["Retry-After"]["required"]
     for answer in errors.values():
         assert answer["description"]
         assert list(answer["content"]) == ["application/problem+json"]

@@ -41,6 +41,11 @@ def test_ordinary_json_is_read_as_it_is():
     assert loads('{"a": [1, 2.5, "ä😀", null, true]}'.encode()) == {"a": [1, 2.5, "ä😀", None, True]}
 
 
+def test_a_whole_number_is_an_integer_however_it_is_written():
+    found = loads(b"[22.0, 2e3, -1.0, 0.5, 1e300]")
+    assert [(type(each), each) for each in found] == [(int, 22), (int, 2000), (int, -1), (float, 0.5), (float, 1e300)]
+
+
 def test_texts_that_no_database_holds_are_pointed_at():
     value = loads(rb'{"name": "\ud800", "labels": {"k\u0000": "v", "ok": "\ud83d\ude00"}, "list": ["\udc00"]}')
     assert [(problem.pointer, problem.code) for problem in unstorable(value)] == [

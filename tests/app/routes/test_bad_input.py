@@ -1,5 +1,8 @@
 """What a client can get wrong is always a problem document, never a 500, and stores nothing."""
 
+import base64
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 JSON = {"Content-Type": "application/json"}
@@ -127,3 +130,77 @@ def test_paths_and_methods_that_are_not_there_are_problems(client):
     assert client.put("/v1/jobs").headers["allow"] == "GET, HEAD, POST"
     assert client.post("/v1/jobs/job_1").headers["allow"] == "GET, HEAD, PATCH, DELETE"
     assert client.get("/v1/jobs/job_1/cancel").headers["allow"] == "POST"
+
+
+def _flips(cursor):
+    """The cursor with each of its characters changed, and, where it is base64, with each of its bits flipped."""
+    yield from (cursor[:place] + other + cursor[place + 1 :] for place in range(len(cursor)) for other in "0Az_-:%é")
+    yield from (cursor[:-1], cursor + "A", cursor * 2, cursor[::-1], "")
+    raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)) if not cursor.isdigit() else b""
+    for bit in range(len(raw) * 8):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        yield base64.urlsafe_b64encode(flipped).decode().rstrip("=")
+
+
+def test_a_cursor_that_was_tampered_with_is_refused_or_a_place_never_a_500(client, submit):
+    for number in range(3):
+        job = submit(name=str(number))["id"]
+    given = {
+        ("/v1/jobs", "cursor"): client.get("/v1/jobs?limit=1").json()["next_cursor"],
+        ("/v1/events", "after"): client.get("/v1/events?limit=1").json()["cursor"],
+        (f"/v1/jobs/{job}/events", "after"): client.get(f"/v1/jobs/{job}/events").json()["cursor"],
+        (f"/v1/jobs/{job}/metrics", "after"): client.get(f"/v1/jobs/{job}/metrics").json()["cursor"],
+    }
+    for (path, parameter), cursor in given.items():
+        statuses = {client.get(path, params={parameter: each}).status_code for each in _flips(cursor)}
+        assert 422 in statuses
+        assert statuses <= {200, 422}, path
+
+
+HEADERS = {
+    "If-None-Match": ["x", '"', "W/", '"a", W/"b", *', "*" * 1000, '"' * 999, "\xff"],
+    "If-Match": ["x", '"', '"-1"', '"99999999999999999999"', 'W/"1"', "\xff"],
+    "Prefer": ["wait", "wait=", "wait=-1", "wait=1e9x", "wait=999999999999", "wait=0, wait=0", ";;;,=", "\xff"],
+    "Accept": ["", "x", "*/*;q=nan", "text/event-stream;q=0", "application/json;q=1e999", ",;,", "\xff"],
+    "Last-Event-ID": ["-1", "1:2:3", "\xff", "x" * 3000, "1" * 400],
+    "Range": [
+        "bytes=0-",
+        "bytes=-",
+        "bytes=9" * 99,
+        "bytes=1-0",
+        "bytes=--1",
+        "lines=1-2",
+        "bytes=0-0,0-0,0-0",
+        "\xff",
+    ],
+    "If-Range": ["x", "\xff"],
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_mean_nothing_are_ignored_or_refused_never_a_500(client, submit, name):
+    job = f"/v1/jobs/{submit()['id']}"
+    for value in HEADERS[name]:
+        headers = {name: value.encode("latin-1")}
+        for path in ("/v1/jobs", job, f"{job}/logs", f"{job}/artifacts/x", "/v1/catalog"):
+            assert client.get(path, headers=headers).status_code < 500, (path, value)
+        assert client.patch(job, json={"priority": 1}, headers=headers).status_code in (200, 412, 422), value
+
+
+def test_a_hundred_conflicting_requests_on_one_job_leave_one_end(client, submit):
+    job = f"/v1/jobs/{submit()['id']}"
+    calls = [
+        lambda: client.patch(job, json={"priority": 5, "labels": {"a": "b"}}),
+        lambda: client.patch(job, json={"labels": {"a": None}}, headers={"If-Match": '"1"'}),
+        lambda: client.post(f"{job}/cancel"),
+        lambda: client.delete(job),
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: calls[number % 4](), range(100)))
+    assert {answer.status_code for answer in answers} <= {200, 202, 204, 404, 409, 412}
+    assert sum(answer.status_code == 204 for answer in answers) <= 1
+    client.post(f"{job}/cancel")
+    client.delete(job)
+    assert client.get(job).status_code == 404
+    assert client.get("/v1/jobs").json()["items"] == []

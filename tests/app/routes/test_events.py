@@ -38,6 +38,18 @@ def test_pages_hold_no_more_than_the_limit(client, running):
     assert seen == client.get(f"/v1/jobs/{running[0]}/events").json()["items"]
 
 
+@pytest.mark.parametrize("place", ["2", "999999999"])
+def test_a_place_behind_the_last_event_is_refused(client, submit, place):
+    path = f"/v1/jobs/{submit()['id']}/events"
+    assert client.get(path, params={"after": 1}).json() == {"items": [], "cursor": "1"}
+    for answer in (
+        client.get(path, params={"after": place}),
+        client.get(path, params={"after": place}, headers=STREAM),
+        client.get(path, headers={**STREAM, "Last-Event-ID": place}),
+    ):
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "beyond_the_end")
+
+
 @pytest.mark.parametrize("after", ["x", "-1", "1.5", "9" * 30, "ä"])
 def test_a_cursor_that_was_not_given_is_refused(client, submit, after):
     job = submit()["id"]

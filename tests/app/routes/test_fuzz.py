@@ -1,56 +1,112 @@
-"""What OpenAPI says is what the app does: schemathesis makes requests from the document and reads the answers by it.
+"""What OpenAPI says is what the service does: schemathesis with all its checks against a real server, stateful too.
 
-Deterministic (fixed seed) and bounded. No stream is asked for, since a stream of an unfinished job does not end.
+Seeded. Every case that the document allows must be accepted or refused for a rule that no schema can say, every other
+one refused; no answer may be undocumented, none above 499 but the dry run's 503 (tests/support/fuzzing).
 """
 
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
-EXAMPLES = 20
+import pytest
+
+from app.routes import examples
+from tests.support.service import SHA256
+
+ROOT = Path(__file__).parents[3]
+FUZZING = ROOT / "tests" / "support" / "fuzzing"
 OPERATIONS = 30
+SEED = 20261121
 
 
-def no_server_error(context, response, case):
-    """There is no worker here, so a dry run is 503; nothing else may be."""
-    assert response.status_code < 500 or (response.status_code == 503 and case.operation.label == "POST /v1/jobs")
-
-
-CHECKS = [no_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-
-
-def test_no_request_made_from_the_document_breaks_the_app_or_the_document(make_app, running, worker):
-    job, work = running
-    worker.metrics(work, 1, 30)
-    schema = schemathesis.openapi.from_asgi("/openapi.json", make_app(dry_run_wait_s=0), headers={"Host": "localhost"})
-    answered = {each.ok().label: _fuzz(each.ok(), job) for each in schema.get_all_operations()}
-    assert len(answered) == OPERATIONS
-    # The guard against fuzzing nothing but refusals.
-    assert len([label for label, statuses in answered.items() if min(statuses) < 300]) >= 20
-
-
-def _fuzz(operation, job):
-    """The statuses that an operation answered. Every other id is that of the job that is there."""
-    statuses = set()
-
-    @given(case=operation.as_strategy())
-    @seed(20261121)
-    @settings(
-        max_examples=EXAMPLES,
-        database=None,
-        deadline=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
+def fuzz(client, folder, *options):
+    """Runs schemathesis; answers its report once nothing was found."""
+    report, config = folder / "report.json", folder / "schemathesis.toml"
+    config.write_text((FUZZING / "schemathesis.toml").read_text() + _known(client))
+    command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", config]
+    command += ["run", f"{client.base_url}/openapi.json", "--report", "json", "--report-json-path", report]
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.support.fuzzing.checks", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, *options], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    def send(case):
-        case.headers = {**(case.headers or {}), "Host": "localhost"}
-        if "job" in (case.path_parameters or {}) and len(case.path_parameters["job"]) % 2 == 0:
-            case.path_parameters["job"] = job
-        statuses.add(case.call_and_validate(checks=CHECKS).status_code)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(report.read_text())
 
-    send()
-    return statuses
+
+def _known(client):
+    """What is there, as dictionaries from which schemathesis takes a part of its values."""
+    jobs = [job["id"] for job in client.get("/v1/jobs").json()["items"]]
+    sets = [each["id"] for each in client.get("/v1/datasets").json()["items"]]
+    known = {"job": jobs, "name": [ARTIFACT["name"]], "dataset": sets}
+    lines = [f"[dictionaries.{name}]\nvalues = {json.dumps(values)}\n" for name, values in known.items()]
+    lines += [
+        "[parameters]\n",
+        *(f'"path.{name}" = {{ dictionary = "{name}", probability = 0.6 }}\n' for name in known),
+    ]
+    return "\n" + "".join(lines)
+
+
+def furnish(client, hands, settings):
+    """One job in each state that a client can look at, and a data set, so that more than refusals is read."""
+    worker = hands(client)
+    for outcome in (*["succeeded"] * 4, "failed", None):
+        job = client.post("/v1/jobs", json=examples.SPEC).json()["id"]
+        work = worker.claim()
+        worker.start(work)
+        worker.metrics(work, 1, 30)
+        worker.report(work, CHECKPOINT)
+        folder = settings.attempt_dir(job, 1)
+        folder.mkdir(parents=True)
+        (folder / "log.ndjson").write_text(json.dumps(examples.LOG_LINE) + "\n")
+        (folder / "model.json").write_text("{}")
+        left = {"report": examples.REPORT, "artifacts": [ARTIFACT]} if outcome == "succeeded" else {}
+        if outcome:
+            worker.finish(work, outcome, **left)
+    pets = settings.roots[0] / "pets"
+    for name in ("cats", "dogs"):
+        (pets / name).mkdir(parents=True)
+        (pets / name / "1.png").touch()
+    assert client.post("/v1/datasets", json={"name": "pets", "source": {"path": "pets"}}).status_code == 201
+
+
+ARTIFACT = {"name": "model.json", "path": "model.json", "size_bytes": 2, "sha256": SHA256}
+CHECKPOINT = {
+    "type": "checkpoint", "phase": "training", "epoch": 1, "step": 30, "path": "checkpoints/1", "size_bytes": 9,
+    "sha256": SHA256,
+}  # fmt: skip
+
+
+@pytest.fixture
+def server(serve, hands, settings, tmp_path):
+    """A real server with something to look at, whose dry runs wait for nobody."""
+    with serve(TRAINYARD_DRY_RUN_WAIT_S="0") as (client, process):
+        furnish(client, hands, settings)
+        yield client
+        assert process.poll() is None
+        assert client.get("/readyz").status_code == 200
+        assert "Traceback" not in (tmp_path / "server.log").read_text()
+
+
+def check(report, at_least):
+    assert report["operations"]["tested"] == OPERATIONS
+    assert report["test_cases"]["generated"] >= at_least, report["test_cases"]
+    assert report["errors"] == []
+    # the guard against sending nothing but what is refused
+    accepted = [
+        name for name, phases in report["valid_rates"].items() if sum(each["accepted"] for each in phases.values())
+    ]
+    assert len(accepted) >= OPERATIONS - 4, accepted
+
+
+@pytest.mark.timeout(600)
+def test_a_sample_of_requests_breaks_neither_the_service_nor_the_document(server, tmp_path):
+    phases = ("--phases", "examples,fuzzing,stateful")
+    check(fuzz(server, tmp_path, *phases, "--max-examples", "4", "--seed", str(SEED)), 200)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_five_thousand_requests_break_neither_the_service_nor_the_document(server, tmp_path):
+    check(fuzz(server, tmp_path, "--max-examples", "80", "--seed", str(SEED)), 5000)

@@ -39,7 +39,7 @@ def test_another_version_of_the_tables_is_503(app, client):
         session.execute(text("UPDATE alembic_version SET version_num = 'other'"))
     try:
         answer = client.get("/readyz")
-        assert (answer.status_code, answer.json()["type"]) == (503, "urn:trainyard:problem:service-unavailable")
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:trainyard:problem:tables-missing")
     finally:
         from app.store.migrate import expected_heads
 

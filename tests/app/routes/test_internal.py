@@ -117,3 +117,56 @@ def test_text_and_numbers_that_no_database_holds_do_not_break_the_door(client, w
     assert stored == {"text": "\\ud800", "number": str(10**30)}
     assert post(attempt(work, "heartbeat"), {"token": "\ud800"}).status_code == 422
     assert post(f"jobs/{job}/attempts/{10**30}/heartbeat", {"token": work["token"]}).status_code == 422
+
+
+ODD = "a\ud800b\0c"
+SHOWN = "a\\ud800b\\x00c"
+
+
+def send(client, path, body):
+    """As a worker does whose text was not looked at: escapes that decode to what no database holds."""
+    return client.post(f"/internal/v1/{path}", content=json.dumps(body), headers=TOKEN | JSON)
+
+
+def test_odd_text_of_workers_is_shown_as_text_everywhere(client, submit):
+    job = submit()["id"]
+    device = {"index": 0, "kind": "cpu", "name": ODD, "memory_bytes": 1}
+    info = {"id": "w1", "host": ODD, "devices": [device], "versions": {ODD: ODD}}
+    work = send(client, "claims", info).json()
+    (worker,) = client.get("/v1/workers").json()["items"]
+    assert (worker["host"], worker["devices"][0]["name"], worker["versions"]) == (SHOWN, SHOWN, {SHOWN: SHOWN})
+    note = {"type": "note", "seq": 1, "time": "2026-11-21T10:00:00Z", "level": "info", "code": "x", "message": ODD}
+    token = {"token": work["token"]}
+    assert send(client, attempt(work, "start"), token).status_code == 204
+    assert (
+        send(client, attempt(work, "reports"), token | {"events": [note | {"data": {ODD: [ODD]}}]}).status_code == 200
+    )
+    told = {"code": "diverged", "message": ODD, "hint": ODD, "errors": [{"pointer": ODD, "detail": ODD, "code": ODD}]}
+    assert send(client, attempt(work, "finish"), token | {"outcome": "failed", "failure": told}).status_code == 200
+    assert client.get(f"/v1/jobs/{job}").json()["failure"]["message"] == SHOWN
+    noted = [each["data"] for each in client.get(f"/v1/jobs/{job}/events").json()["items"] if each["type"] == "note"]
+    assert [(each["message"], each["data"]) for each in noted] == [(SHOWN, {SHOWN: [SHOWN]})]
+    assert client.get(f"/v1/jobs/{job}/attempts").status_code == 200
+
+
+@pytest.mark.parametrize("media_type", [ODD, "text/html\r\nX-Evil: 1", "x" * 300])
+def test_a_media_type_that_could_be_no_header_is_refused(client, running, media_type):
+    job, work = running
+    artifact = {"name": "a", "path": "a", "size_bytes": 1, "sha256": "a" * 64, "media_type": media_type}
+    body = {"token": work["token"], "outcome": "succeeded", "report": None, "artifacts": [artifact]}
+    assert send(client, attempt(work, "finish"), body).status_code == 422
+    assert client.get(f"/v1/jobs/{job}").json()["state"] == "running"
+
+
+SAVED = {"type": "checkpoint", "phase": "training", "epoch": 1, "step": 1, "path": "a", "size_bytes": 1}
+SAVED["sha256"] = "a" * 64
+
+
+@pytest.mark.parametrize("event", [
+    {"type": "metrics", "step": 2**70, "values": {"train/loss": 1}}, SAVED | {"size_bytes": 2**70},
+    SAVED | {"epoch": 2**40}, SAVED | {"step": -1},
+])  # fmt: skip
+def test_numbers_of_workers_that_fit_no_column_are_refused(client, running, event):
+    _, work = running
+    line = {"seq": 1, "time": "2026-11-21T10:00:00Z", **event}
+    assert send(client, attempt(work, "reports"), {"token": work["token"], "events": [line]}).status_code == 422

@@ -52,6 +52,11 @@ def begin(service, **more):
         return planning.begin_dry_run(session, service.context, spec(**more))
 
 
+def why_not_yet(service, task):
+    with service.database.read() as session:
+        return planning.why_not_yet(session, task, 20)
+
+
 def result(service, task):
     with service.database.read() as session:
         return planning.plan_result(session, task)
@@ -76,7 +81,7 @@ def test_a_plan_is_claimed_before_jobs_and_answers_the_dry_run(service):
 
 def test_a_worker_gets_no_more_tasks_than_it_has_slots(service):
     begin(service)
-    begin(service)
+    begin(service, name="another")
     assert service.claim(HANDS) is not None
     assert service.claim(HANDS) is None
     assert service.claim(worker("w2", task_slots=0)) is None
@@ -91,6 +96,41 @@ def test_a_plan_that_failed_says_so(service, code, error):
     service.finish_task(service.claim(HANDS), failure=failure(code, "It does not fit."))
     with pytest.raises(error, match="It does not fit"):
         result(service, task)
+
+
+def test_asking_again_finds_the_plan_that_is_being_made(service, pass_time):
+    task = begin(service)
+    assert begin(service) == task
+    work = service.claim(HANDS)
+    assert "No worker" not in why_not_yet(service, task)
+    assert begin(service) == task
+    assert service.claim(worker("w2", task_slots=1)) is None  # one task, however often it was asked for
+    service.finish_task(work, result=PLAN)
+    pass_time(60)
+    assert begin(service) == task
+    assert result(service, task).plan.steps_per_epoch == 1
+    pass_time(planning.PLAN_KEPT_S)
+    assert result(service, begin(service)) is None
+
+
+def test_a_refusal_is_repeated_to_who_asks_again_at_once_and_looked_at_anew_later(service, pass_time):
+    task = begin(service)
+    service.finish_task(service.claim(HANDS), failure=failure(FailureCode.BAD_DATASET, "It is empty."))
+    with pytest.raises(InvalidSpec):
+        result(service, begin(service))
+    pass_time(planning.REFUSAL_KEPT_S + 1)
+    assert (begin(service), result(service, task)) == (task, None)
+
+
+def test_planning_that_failed_by_itself_is_tried_again_at_once(service):
+    task = begin(service)
+    service.finish_task(service.claim(HANDS), failure=failure(FailureCode.CRASHED, "It died."))
+    assert (begin(service), result(service, task)) == (task, None)
+    assert service.claim(HANDS).task == task
+
+
+def test_specs_that_differ_are_planned_apart(service):
+    assert len({begin(service), begin(service, name="b"), begin(service, training={"epochs": 3})}) == 3
 
 
 def test_a_repeated_finish_changes_nothing_and_another_token_is_fenced(service):

@@ -1,0 +1,58 @@
+"""Checks of our own for schemathesis, which loads this file by TRAINYARD's configuration (SCHEMATHESIS_HOOKS)."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import schemathesis
+
+PROBLEM = "application/problem+json"
+RULES = {
+    # cursors, and parameters that exclude each other
+    "bad_cursor", "beyond_the_end", "excludes_after", "needs_after",
+    # what a reference leads to
+    "missing", "outside_roots", "bad_path", "empty", "one_class", "unknown_dataset", "dataset_not_ready",
+    "unknown_job", "job_not_succeeded", "unknown_model",
+    # between the fields of a spec
+    "not_divisible", "too_long", "after_normalize", "larger_than_image", "length", "range", "needs_scale",
+    "excludes_scale", "incomplete",
+}  # fmt: skip
+"""Codes of the rules that no JSON Schema can say."""
+
+
+@schemathesis.check
+def accepted_or_refused_by_a_rule(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """What the document allows is accepted, or refused for a reason that no JSON Schema can say."""
+    is_positive = case.meta is not None and case.meta.generation.mode.is_positive
+    if not is_positive or response.status_code in (200, 201, 202, 204, 206, 304, 404, 409, 503):
+        return
+    if response.status_code == 412:
+        assert "if-match" in {name.lower() for name in case.headers or {}}
+        return
+    assert response.status_code == 422, f"valid by the document, yet answered {response.status_code}"
+    codes = {each["code"] for each in response.json().get("errors", [])}
+    patched = case.operation.label == "POST /v1/jobs/{job}/clone"  # the merged spec is checked, not the patch
+    assert patched or (codes and codes <= RULES), f"valid by the document, yet refused for {codes - RULES}"
+
+
+@schemathesis.check
+def only_a_dry_run_is_503(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """The one answer above 499 that the document allows, and it says when to ask again."""
+    if response.status_code < 500:
+        return
+    query = parse_qs(urlsplit(str(response.request.url)).query)
+    assert response.status_code == 503, response.status_code
+    assert query.get("dry_run", ["false"])[0].lower() in ("true", "1", "t", "yes", "y", "on"), query
+    assert int(response.headers["retry-after"][0]) >= 1
+
+
+@schemathesis.check
+def every_refusal_is_a_problem(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """Also where the document says nothing: a method that a path does not have."""
+    if response.status_code >= 400 and case.method.upper() != "HEAD":
+        assert response.headers["content-type"] == [PROBLEM], response.headers["content-type"]
+        assert response.json()["status"] == response.status_code
