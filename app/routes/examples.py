@@ -151,7 +151,11 @@ LABEL_PARAMETER = {
     "schema": {
         "type": "object",
         "patternProperties": {
-            r"^label\.[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$": {"type": "string", "maxLength": 255}
+            r"^label\.[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$": {
+                "type": "string",
+                "maxLength": 255,
+                "pattern": r"^[^\x00-\x1f\x7f]*$",
+            }
         },
         "additionalProperties": False,
     },

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
 from app.contract.job import LabelKey, LabelValue
@@ -26,7 +27,14 @@ def _within_reach(moment: datetime) -> datetime:
     return min(max(moment, EARLIEST), LATEST)
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+def _written_out(text: object) -> object:
+    """pydantic would read a bare number as seconds since 1970."""
+    if isinstance(text, str) and "-" not in text[1:]:
+        raise PydanticCustomError("datetime_parsing", "This should be a time of RFC 3339: 2026-11-21T10:00:00Z")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_within_reach)]
 
 Order = Annotated[
     Literal["-created_at", "created_at"], Query(description="`-created_at`: newest first; `created_at`: oldest first.")

@@ -2,12 +2,9 @@
 
 import json
 import threading
-import time
 from datetime import datetime, timedelta
 
 import pytest
-
-from app.routes import examples
 
 
 def problem(answer, status, slug):
@@ -67,50 +64,6 @@ class TestSubmit:
         assert len({answer.json()["id"] for answer in answers}) == 1
 
 
-class TestDryRun:
-    def test_without_a_worker_it_is_503_with_the_reason_and_stores_no_job(self, client, spec):
-        answer = client.post("/v1/jobs?dry_run=true", json=spec)
-        assert "worker" in problem(answer, 503, "service-unavailable")["detail"]
-        assert int(answer.headers["retry-after"]) > 0
-        assert client.get("/v1/jobs").json()["items"] == []
-
-    def test_the_plan_of_a_worker_is_the_answer(self, make_app, as_client, worker, spec):
-        client = as_client(make_app(dry_run_wait_s=30))
-        answer = self._in_the_meantime(
-            client, spec, lambda task: worker.finish_task(task, result=examples.PLAN), worker
-        )
-        assert answer.status_code == 200
-        assert answer.json()["plan"]["steps_per_epoch"] == 22
-        assert answer.json()["spec"]["training"]["epochs"] == 10
-
-    def test_a_plan_that_takes_longer_goes_on_and_is_there_when_asked_again(self, client, worker, spec):
-        assert "No worker" in client.post("/v1/jobs?dry_run=true", json=spec).json()["detail"]
-        task = worker.claim()
-        slow = client.post("/v1/jobs?dry_run=true", json=spec)
-        assert "goes on" in problem(slow, 503, "service-unavailable")["detail"]
-        assert worker.claim() is None
-        worker.finish_task(task, result=examples.PLAN)
-        assert client.post("/v1/jobs?dry_run=true", json=spec).json()["plan"]["steps_per_epoch"] == 22
-
-    def test_a_spec_that_the_network_does_not_allow_is_422_with_pointers(self, make_app, as_client, worker, spec):
-        client = as_client(make_app(dry_run_wait_s=30))
-        errors = [{"pointer": "/compression/0", "detail": "No layer fits.", "code": "does_not_fit"}]
-        failure = {"code": "bad_spec", "message": "No layer fits.", "errors": errors}
-        answer = self._in_the_meantime(client, spec, lambda task: worker.finish_task(task, failure=failure), worker)
-        assert pointers(answer) == {"/compression/0": "does_not_fit"}
-
-    def _in_the_meantime(self, client, spec, finish, worker):
-        answers = []
-        thread = threading.Thread(target=lambda: answers.append(client.post("/v1/jobs?dry_run=true", json=spec)))
-        thread.start()
-        deadline = time.monotonic() + 20
-        while (task := worker.claim()) is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        finish(task)
-        thread.join()
-        return answers[0]
-
-
 class TestList:
     def test_pages_follow_one_another_by_cursor_and_link(self, client, submit):
         made = [submit(name=f"n{number}")["id"] for number in range(5)]
@@ -157,6 +110,8 @@ class TestList:
             ("state=paused", "state", "enum"),
             ("order=name", "order", "literal_error"),
             ("created_after=2026-01-01T00:00:00", "created_after", "timezone_aware"),
+            ("created_after=0.5", "created_after", "datetime_parsing"),
+            ("created_after=-1", "created_after", "datetime_parsing"),
             ("name=%00", "name", "nul_character"),
             ("label.a%20b=c", "label.a b", "string_pattern_mismatch"),
             ("label.=c", "label.", "string_pattern_mismatch"),
