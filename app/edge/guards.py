@@ -3,6 +3,7 @@
 The host check defeats DNS rebinding (a foreign name that resolves to 127.0.0.1), the origin check cross-site posts.
 """
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -54,6 +55,7 @@ class Origins:
         return urlsplit(origin).netloc != headers.get("host", "").lower()
 
 
+@lru_cache(maxsize=64)
 def host_name(host: str) -> str:
     """The name in a `Host` header, lower-case, without port and brackets; empty when it is malformed."""
     try:

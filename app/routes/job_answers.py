@@ -1,5 +1,7 @@
 """What the routes on jobs answer alike: the headers of a job, and how a merge patch is described."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.responses import Response
@@ -22,6 +24,10 @@ def merge_patch(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, An
 def state_headers(job: Job) -> dict[str, str]:
     headers = {"ETag": etag(job.version)}
     return headers if job.state in FINAL else {**headers, "Retry-After": str(ASK_AGAIN_S)}
+
+
+def not_modified(version: int, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
+    return Response(status_code=304, headers={**headers, "ETag": etag(version), "Retry-After": str(ASK_AGAIN_S)})
 
 
 def created(job: Job, headers: dict[str, str]) -> Response:

@@ -19,9 +19,10 @@ from app.routes.answers import answered, body, change, read
 from app.routes.conditions import etag, expected_versions, is_unchanged, wait_s
 from app.routes.dry_runs import planned
 from app.routes.filters import JobFiltersDep, Order, takes_labels
-from app.routes.inputs import ChangesDep, ContextDep, Cursor, DatabaseDep, IdempotencyKey, JobId, PageLimit
-from app.routes.job_answers import ASK_AGAIN_S, created, merge_patch, state_headers
-from app.routes.strict import StrictRoute
+from app.routes.inputs import ChangesDep, ContextDep, Cursor, DatabaseDep, IdempotencyKey, JobId, PageLimit, parts_of
+from app.routes.job_answers import created, merge_patch, not_modified, state_headers
+from app.routes.rendered import kept_answer
+from app.routes.strict import StrictRoute, answered_at_once
 from app.services import jobs, listing
 from app.services.context import Context
 from app.store.session import Database
@@ -116,6 +117,7 @@ def list_jobs(
         ),
     },
 )
+@answered_at_once(kept_answer)
 async def get_job(
     request: Request,
     job: JobId,
@@ -130,9 +132,8 @@ async def get_job(
     request.state.waited = bool(wanted_s)
     version = await _version_after(job, if_none_match, wanted_s, database, changes)
     if is_unchanged(if_none_match, etag(version)):
-        return Response(status_code=304, headers={**headers, "ETag": etag(version), "Retry-After": str(ASK_AGAIN_S)})
-    found = await run_in_threadpool(_get, database, job)
-    return answered(found, headers={**headers, **state_headers(found)})
+        return not_modified(version, headers)
+    return parts_of(request).rendered.render(await run_in_threadpool(_get, database, job), headers)
 
 
 @router.patch(
@@ -190,6 +191,11 @@ def _get(database: Database, job: str) -> Job:
         return jobs.get(session, job)
 
 
+async def _version_now(database: Database, job: str) -> int:
+    version = database.glances.version(job)
+    return await run_in_threadpool(_version, database, job) if version is None else version
+
+
 def _version(database: Database, job: str) -> int:
     with database.read() as session:
         return jobs.version(session, job)
@@ -207,7 +213,7 @@ async def _version_after(
     deadline = monotonic() + wanted_s
     with changes.watch(job) as watch:
         while True:
-            version = await run_in_threadpool(_version, database, job)
+            version = await _version_now(database, job)
             left_s = deadline - monotonic()
             if left_s <= 0 or changes.closed or not is_unchanged(if_none_match, etag(version)):
                 return version

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import ServiceUnavailable
 from app.settings import Settings
+from app.store.glances import Glances
 
 BUSY_TIMEOUT_S = 15
 POOL_SIZE = 10
@@ -45,6 +46,7 @@ class Database:
         self.url = driver_url(url)
         self.settings = settings
         self.engine = make_engine(self.url)
+        self.glances = Glances(self.url)
         self._on_change = on_change
         self._on_work = on_work
 
@@ -70,7 +72,8 @@ class Database:
         self._announce(session)
 
     def close(self) -> None:
-        """Close all pooled connections."""
+        """Close all connections."""
+        self.glances.close()
         self.engine.dispose()
 
     def _announce(self, session: Session) -> None:
