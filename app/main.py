@@ -33,6 +33,7 @@ from app.routes import (
     workers,
 )
 from app.routes.rendered import RenderedJobs
+from app.routes.streaming import SharedReads
 from app.settings import Settings, load
 from app.store.session import Database
 from app.upkeep import Upkeep
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "database": database,
         "measures": measures,
         "nudger": nudger,
+        "shared_reads": SharedReads(changes),
         "rendered": RenderedJobs(),
     }.items():
         setattr(app.state, name, part)

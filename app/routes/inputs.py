@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from app.changes import Changes
 from app.edge.requests import request_id
+from app.routes.streaming import SharedReads
 from app.services.context import Context
 from app.settings import Settings
 from app.store.session import Database
@@ -36,6 +37,10 @@ def parts_of(request: Request) -> Parts:
     return cast(Parts, request.app.state)
 
 
+async def _shared_reads(request: Request) -> SharedReads:
+    return cast(SharedReads, request.app.state.shared_reads)
+
+
 async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
@@ -52,10 +57,11 @@ async def _context(request: Request) -> Context:
 # dependency would commit after it, and would hold SQLite's write lock while it queues for a thread.
 DatabaseDep = Annotated[Database, Depends(_database)]
 ChangesDep = Annotated[Changes, Depends(_changes)]
+SharedReadsDep = Annotated[SharedReads, Depends(_shared_reads)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 ContextDep = Annotated[Context, Depends(_context)]
 
-PARTS = frozenset({_database, _changes, _settings, _context})
+PARTS = frozenset({_database, _changes, _shared_reads, _settings, _context})
 """Dependencies that refuse nobody."""
 
 JobId = Annotated[str, Path(description="Id of the job.", max_length=100, examples=["job_01kab0c1d2e3f4g5h6j7k8m9np"])]

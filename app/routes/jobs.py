@@ -177,7 +177,9 @@ def delete_job(job: JobId, database: DatabaseDep) -> Response:
 
 def _submit(database: Database, context: Context, spec: JobSpec, key: str | None, body_sha256: str) -> tuple[Job, bool]:
     with database.write() as session:
-        return jobs.submit(session, context, spec, key, body_sha256)
+        row, replayed = jobs.accept(session, context, spec, key, body_sha256)
+    with database.read() as session:
+        return jobs.view(session, row), replayed
 
 
 def _digest(sent: Any) -> str:

@@ -23,7 +23,7 @@ from app.store.session import after_commit, settings_of
 from app.store.tables import jobs as table
 from app.store.types import now
 
-__all__ = ["cancel", "clone", "delete", "get", "patch", "retry", "submit", "version"]
+__all__ = ["accept", "cancel", "clone", "delete", "get", "is_over", "patch", "retry", "submit", "version", "view"]
 
 
 def submit(session: Session, context: Context, spec: JobSpec, key: str | None, body_sha256: str) -> tuple[Job, bool]:
@@ -31,19 +31,33 @@ def submit(session: Session, context: Context, spec: JobSpec, key: str | None, b
 
     Raises `KeyReused`, or `InvalidSpec` when what the spec refers to is not there.
     """
+    row, replayed = accept(session, context, spec, key, body_sha256)
+    return view(session, row), replayed
+
+
+def accept(
+    session: Session, context: Context, spec: JobSpec, key: str | None, body_sha256: str
+) -> tuple[Row[Any], bool]:
+    """`submit`, without the view: why the job waits can be found when other writers have their turn again."""
     job_id = new_id("job")
     if key is not None and not idempotency.take(session, key, body_sha256, job_id):
         first = existing(idempotency.find(session, key))
         if first.body_sha256 != body_sha256:
             raise KeyReused
-        return get(session, first.job_id), True
-    return view(session, create(session, job_id, spec, context)), False
+        return existing(jobs.find(session, first.job_id)), True
+    return create(session, job_id, spec, context), False
 
 
 def version(session: Session, job_id: str) -> int:
     """Grows with every visible change. Raises `NotFound`."""
     found = jobs.version(session, job_id)
     return existing(jobs.find(session, job_id)).version if found is None else found
+
+
+def is_over(session: Session, job_id: str) -> bool:
+    """Whether the job's state is final. Raises `NotFound`."""
+    state = jobs.state(session, job_id)
+    return existing(jobs.find(session, job_id)).state in FINAL if state is None else state in FINAL
 
 
 def patch(session: Session, job_id: str, merge_patch: dict[str, Any], if_match: int | None) -> Job:

@@ -51,7 +51,7 @@ def capacities(session: Session) -> list[Capacity]:
     held = attempts.reservations_of_all(session)
     return [
         Capacity(
-            tuple(Device.model_validate(device) for device in row.devices),
+            tuple(Device.model_construct(**device) for device in row.devices),  # checked when they were stored
             frozenset(index for worker, index in held if worker == row.id),
         )
         for row in workers.everyone(session)
