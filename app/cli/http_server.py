@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import uvicorn
 
 from app.cli import listening
 from app.cli.exits import CommandFailed
+from app.cli.patience import PatientProtocol
 from app.main import create_app
 from app.settings import Settings, SettingsError, load
 
@@ -21,14 +23,22 @@ def run(listener: socket.socket) -> None:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
+        http=PatientProtocol,
         log_config=None,  # create_app sets logging up
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL_S,
     )
+    allow_many_connections()
     run_dir = settings.home / "run"
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     AddressedServer(config, run_dir / "api.json", listening.url_of(listener)).run(sockets=[listener])
+
+
+def allow_many_connections() -> None:
+    """As many open files as this user may have: the usual first limit of 1,024 ends at 1,000 event streams."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def loaded_settings() -> Settings:

@@ -17,7 +17,7 @@ SPEC: dict[str, Any] = {
 }
 """An ordinary job: what is not said has its default."""
 
-SLOTS = 1024
+SLOTS = 64
 
 
 class Hands:

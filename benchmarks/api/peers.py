@@ -1,6 +1,7 @@
 """MLflow's tracking server where it answers the same question.
 
-Ours holds a million jobs and points, MLflow what it is given here. Both store in SQLite and are asked in turn by the same client.
+Ours holds a million jobs and points, MLflow what it is given here. Both store in SQLite, and the same client asks them
+in turn.
 """
 
 import time
