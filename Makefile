@@ -8,7 +8,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env setup serve demo test test-faults lint check bench docs lock names snapshot clean
+.PHONY: help env setup serve demo test test-faults lint check bench bench-peers docs lock names snapshot clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -42,6 +42,9 @@ check: lint test ## all that CI runs: lint, then test
 bench: env ## the benchmarks, peers side by side
 	$(BIN)/python -m benchmarks $(ARGS)
 
+bench-peers: ## MLflow, in an environment of its own, for `make bench ARGS=api`
+	sh scripts/peers.sh
+
 docs: env ## the documentation with the API reference, in site/
 	$(BIN)/mkdocs build $(ARGS)
 	@echo "trainyard: open site/index.html"
@@ -57,6 +60,6 @@ snapshot: env ## write the public API's snapshot anew; then read the difference
 	$(BIN)/python -m tests.architecture.renew
 
 clean: ## remove the environment and everything that was built
-	rm -rf .venv .venv.lock build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf .venv .venv.lock .venv-peers build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache .coverage .coverage.* htmlcov
 	find app worker migrations tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

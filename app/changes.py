@@ -45,6 +45,12 @@ class Changes:
         self._lock = threading.Lock()
         self._watches: dict[str, set[Watch]] = {}
         self._closed = False
+        self._generation = 0
+
+    @property
+    def generation(self) -> int:
+        """Grows with every wake-up: what was read at this one holds all that has been announced."""
+        return self._generation
 
     @property
     def closed(self) -> bool:
@@ -60,6 +66,7 @@ class Changes:
     def wake(self, job_ids: Iterable[str]) -> None:
         """Something of these jobs (or background tasks) changed and is committed."""
         with self._lock:
+            self._generation += 1
             names = {*job_ids, EVERY_JOB}
             woken = [watch for name in names for watch in self._watches.get(name, ())]
         for watch in woken:

@@ -10,8 +10,9 @@ FOLDER = Path(__file__).parent
 
 def names() -> dict[str, str]:
     """Each benchmark and its question: the first line of its docstring."""
-    scripts = {path.stem: path for path in sorted(FOLDER.glob("*.py")) if not path.stem.startswith("_")}
-    return {name: question(path) for name, path in scripts.items() if name != "record"}
+    scripts = {path.stem: path for path in FOLDER.glob("*.py") if not path.stem.startswith("_")}
+    packages = {path.parent.name: path for path in FOLDER.glob("*/__main__.py")}
+    return {name: question(path) for name, path in sorted((scripts | packages).items()) if name != "record"}
 
 
 def question(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -31,9 +32,16 @@ def run(listener: socket.socket) -> None:
         proxy_headers=False,  # a header must not make a client look nearer than it is
         timeout_graceful_shutdown=GRACEFUL_S,
     )
+    allow_many_connections()
     run_dir = settings.home / "run"
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     AddressedServer(config, run_dir / "api.json", listening.url_of(listener)).run(sockets=[listener])
+
+
+def allow_many_connections() -> None:
+    """As many open files as this user may have: the usual first limit of 1,024 ends at 1,000 event streams."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def loaded_settings() -> Settings:

@@ -6,16 +6,24 @@ import socket
 
 from app.cli.exits import CommandFailed
 
+BACKLOG = 1024
+STALLED_S = 30.0
+"""A client that takes nothing of what waits for it for so long has its connection cut by the kernel: no program of ours
+sees that a peer does not read, and what was written for it would stay in memory."""
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises `PortTaken`, or `CommandFailed` for an address not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=512)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port) from None
         raise CommandFailed(f"cannot listen on {host} port {port}: {error.strerror}.") from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; every accepted connection inherits it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * STALLED_S))
+    return listener
 
 
 class PortTaken(CommandFailed):

@@ -4,6 +4,7 @@ The host check defeats DNS rebinding (a foreign name that resolves to 127.0.0.1)
 """
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -73,6 +74,7 @@ def _address(server: tuple[str, int | None] | None) -> str | None:
         return None
 
 
+@lru_cache(maxsize=64)
 def host_name(host: str) -> str:
     """The name in a `Host` header, lower-case, without port and brackets; empty when it is malformed."""
     try:

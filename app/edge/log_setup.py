@@ -2,13 +2,17 @@
 
 import logging
 import sys
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
+import orjson
 import structlog
 from structlog.typing import Processor
 
+from app.edge.requests import of_current_request
+
 SHARED: list[Processor] = [
-    structlog.contextvars.merge_contextvars,
+    of_current_request,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -17,12 +21,21 @@ SHARED: list[Processor] = [
 
 
 class _Stderr(logging.Handler):
-    """Writes to whatever `sys.stderr` is now, so that a test's capture and a re-opened stream are honoured."""
+    """Writes to whatever `sys.stderr` is now, so that a test's capture and a re-opened stream are honoured.
+
+    A record with `fields` is written as they are: there is one for each request, and structlog's processors take 40 µs.
+    """
+
+    def __init__(self, log_format: Literal["json", "text"]) -> None:
+        super().__init__()
+        self._render = _as_json if log_format == "json" else _as_text
+        self.setFormatter(_formatter(log_format))
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line; a record that cannot be written must not break what it tells of."""
         try:
-            sys.stderr.write(self.format(record) + "\n")
+            fields = record.__dict__.get("fields")
+            sys.stderr.write((self.format(record) if fields is None else self._render(record, fields)) + "\n")
         except Exception:  # noqa: BLE001  (what logging itself does)
             self.handleError(record)
 
@@ -35,8 +48,7 @@ def set_up(log_format: Literal["json", "text"]) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = _Stderr()
-    handler.setFormatter(_formatter(log_format))
+    handler = _Stderr(log_format)
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, _Stderr)]:
         root.removeHandler(old)
@@ -44,6 +56,20 @@ def set_up(log_format: Literal["json", "text"]) -> None:
     root.setLevel(logging.INFO)
     for chatty in ("httpx", "httpx2", "httpcore", "alembic.runtime.migration"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _as_json(record: logging.LogRecord, fields: dict[str, Any]) -> str:
+    head = {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+    return orjson.dumps({**head, "timestamp": _time(record), **fields}, default=str).decode()
+
+
+def _as_text(record: logging.LogRecord, fields: dict[str, Any]) -> str:
+    said = " ".join(f"{name}={value}" for name, value in fields.items())
+    return f"{_time(record)} [{record.levelname.lower():<8}] {record.getMessage():<30} [{record.name}] {said}"
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _formatter(log_format: str) -> logging.Formatter:

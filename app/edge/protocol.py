@@ -36,7 +36,9 @@ class Protocol(HttpToolsProtocol):
 
     head_s = 30.0
     body_pause_s = 60.0
+    request_s = 600.0  # all of it: the longest, of 64 MiB, at 1 Mbit/s; a client that dribbles is not heard for ever
 
+    _deadline = float("inf")
     _reading: str | None = "head"  # which part of a request is awaited; None: it is all there
     _head_bytes = 0
     _refusal: TrainyardError | None = None
@@ -68,6 +70,7 @@ class Protocol(HttpToolsProtocol):
         """A head begins."""
         super().on_message_begin()
         self._head_bytes = 0
+        self._deadline = self.loop.time() + self.request_s
         self._await("head", self.head_s)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -119,7 +122,8 @@ class Protocol(HttpToolsProtocol):
         self._reading = part
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(seconds, self._too_slow) if part else None
+        left_s = min(seconds, self._deadline - self.loop.time())
+        self._timer = self.loop.call_later(left_s, self._too_slow) if part else None
 
     def _too_slow(self) -> None:
         busy = self.cycle is not None and not self.cycle.response_complete

@@ -8,13 +8,12 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.changes import EVERY_JOB
-from app.contract.states import FINAL
 from app.contract.views import EventPage
 from app.errors import NotFound
 from app.routes import examples
 from app.routes.answers import Responses, answered, read
-from app.routes.inputs import After, AfterSeq, ChangesDep, DatabaseDep, JobId, LastEventId
-from app.routes.streaming import EVENT_STREAM, Batch, follow, message, stream, wants_stream
+from app.routes.inputs import After, AfterSeq, ChangesDep, DatabaseDep, JobId, LastEventId, SharedReadsDep
+from app.routes.streaming import EVENT_STREAM, NOTHING, Batch, Look, SharedReads, follow, message, stream, wants_stream
 from app.routes.strict import StrictRoute
 from app.services import history, jobs
 from app.store.session import Database
@@ -47,6 +46,7 @@ async def get_job_events(
     job: JobId,
     database: DatabaseDep,
     changes: ChangesDep,
+    shared: SharedReadsDep,
     after: AfterSeq = None,
     limit: Limit = PAGE,
     accept: Accept = None,
@@ -63,15 +63,7 @@ async def get_job_events(
     place = last_event_id or after
     await run_in_threadpool(_page, database, job, place, 1)  # an unknown job is a 404, not a broken stream
 
-    async def look() -> Batch:
-        nonlocal place
-        page, is_over = await run_in_threadpool(_page, database, job, place, limit)
-        place = page.cursor
-        messages = [message(event.type, event.model_dump_json(), str(event.seq)) for event in page.items]
-        is_full = len(page.items) == limit
-        return Batch(messages, more=is_full, over=is_over and not is_full)
-
-    return stream(follow(look, changes, job))
+    return stream(follow(_job_look(database, shared, job, place, limit), changes, job))
 
 
 @router.get(
@@ -87,6 +79,7 @@ async def get_job_events(
 async def get_events(
     database: DatabaseDep,
     changes: ChangesDep,
+    shared: SharedReadsDep,
     after: After = None,
     limit: Limit = PAGE,
     accept: Accept = None,
@@ -103,22 +96,49 @@ async def get_events(
 
     async def look() -> Batch:
         nonlocal place
-        page = await run_in_threadpool(_page_of_all, database, place, limit)
-        place = page.cursor
-        last = len(page.items) - 1
-        messages = [
-            message(event.type, event.model_dump_json(), page.cursor if index == last else None)
-            for index, event in enumerate(page.items)
-        ]
-        return Batch(messages, more=len(page.items) == limit, over=False)
+        batch, place = await shared.read(_batch_of_all, database, place, limit)
+        return batch
 
     return stream(follow(look, changes, EVERY_JOB))
+
+
+def _job_look(database: Database, shared: SharedReads, job: str, place: str | None, limit: int) -> Look:
+    """Looks for new events of a job. Costs next to nothing while its version stays: every event moves that."""
+    seen: tuple[int, bool] | None = None
+
+    async def look() -> Batch:
+        nonlocal place, seen
+        standing = database.glances.standing(job)
+        if standing is not None and standing == seen:
+            return NOTHING
+        batch, place = await shared.read(_batch, database, job, place, limit)
+        seen = None if batch.more else standing
+        return batch
+
+    return look
+
+
+def _batch(database: Database, job: str, after: str | None, limit: int) -> tuple[Batch, str]:
+    page, is_over = _page(database, job, after, limit)
+    messages = [message(event.type, event.model_dump_json(), str(event.seq)) for event in page.items]
+    is_full = len(page.items) == limit
+    return Batch(messages, more=is_full, over=is_over and not is_full), page.cursor
+
+
+def _batch_of_all(database: Database, after: str | None, limit: int) -> tuple[Batch, str]:
+    page = _page_of_all(database, after, limit)
+    last = len(page.items) - 1
+    messages = [
+        message(event.type, event.model_dump_json(), page.cursor if index == last else None)
+        for index, event in enumerate(page.items)
+    ]
+    return Batch(messages, more=len(page.items) == limit, over=False), page.cursor
 
 
 def _page(database: Database, job: str, after: str | None, limit: int) -> tuple[EventPage, bool]:
     """Events, and whether the job was over before they were read: then the last of them is the last of all."""
     with database.read() as session:
-        is_over = jobs.get(session, job).state in FINAL
+        is_over = jobs.is_over(session, job)
         return history.events(session, job, after, limit), is_over
 
 

@@ -1,15 +1,19 @@
 """What routes ask of a request: the app's parts, and parameters that several of them share."""
 
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 from fastapi import Depends, Header, Path, Query
 from starlette.requests import Request
 
 from app.changes import Changes
 from app.edge.requests import request_id
+from app.routes.streaming import SharedReads
 from app.services.context import Context
 from app.settings import Settings
 from app.store.session import Database
+
+if TYPE_CHECKING:
+    from app.routes.rendered import RenderedJobs
 
 
 async def _database(request: Request) -> Database:
@@ -18,6 +22,23 @@ async def _database(request: Request) -> Database:
 
 async def _changes(request: Request) -> Changes:
     return cast(Changes, request.app.state.changes)
+
+
+class Parts(Protocol):
+    """Of the app, as they stand in `app.state`."""
+
+    database: Database
+    changes: Changes
+    rendered: "RenderedJobs"
+
+
+def parts_of(request: Request) -> Parts:
+    """For an answer that is given before the dependencies are asked."""
+    return cast(Parts, request.app.state)
+
+
+async def _shared_reads(request: Request) -> SharedReads:
+    return cast(SharedReads, request.app.state.shared_reads)
 
 
 async def _settings(request: Request) -> Settings:
@@ -36,8 +57,12 @@ async def _context(request: Request) -> Context:
 # dependency would commit after it, and would hold SQLite's write lock while it queues for a thread.
 DatabaseDep = Annotated[Database, Depends(_database)]
 ChangesDep = Annotated[Changes, Depends(_changes)]
+SharedReadsDep = Annotated[SharedReads, Depends(_shared_reads)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 ContextDep = Annotated[Context, Depends(_context)]
+
+PARTS = frozenset({_database, _changes, _shared_reads, _settings, _context})
+"""Dependencies that refuse nobody."""
 
 JobId = Annotated[str, Path(description="Id of the job.", max_length=100, examples=["job_01kab0c1d2e3f4g5h6j7k8m9np"])]
 DatasetId = Annotated[

@@ -3,12 +3,14 @@
 410 means fenced: the attempt belongs to somebody else by now. Everything else but 401 is worth another try.
 """
 
+import json
 import secrets
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,7 +28,7 @@ from app.contract.work import (
     Work,
     WorkerInfo,
 )
-from app.errors import Unauthorized
+from app.errors import InvalidSpec, Unauthorized
 from app.routes.inputs import ChangesDep, DatabaseDep, SettingsDep
 from app.services import attempts, claiming, reports, tasks, workers
 from app.settings import worker_token
@@ -108,11 +110,9 @@ async def wish(
 
 
 @router.post(ATTEMPT + "/reports", response_model=None)
-def report(job: str, attempt: AttemptNumber, body: ReportBatch, database: DatabaseDep) -> Response:
-    """Store a batch of events."""
-    with database.write() as session:
-        reply: ReportReply = reports.report(session, Lease.of(job, attempt, body.token), body.events)
-    return _answer(reply)
+async def report(request: Request, job: str, attempt: AttemptNumber, database: DatabaseDep) -> Response:
+    """Store a batch of events. The body is a `ReportBatch`."""
+    return _answer(await run_in_threadpool(_report, database, job, attempt, await request.body()))
 
 
 @router.post(ATTEMPT + "/finish")
@@ -134,6 +134,28 @@ def task_finish(task: str, body: TaskResult, database: DatabaseDep) -> None:
     """The task is over."""
     with database.write() as session:
         tasks.finish(session, task, body)
+
+
+def _report(database: Database, job: str, attempt: int, body: bytes) -> ReportReply:
+    batch = _batch(body)
+    with database.write() as session:
+        return reports.report(session, Lease.of(job, attempt, batch.token), batch.events)
+
+
+def _batch(body: bytes) -> ReportBatch:
+    """Read in one pass, a quarter of the time of two. Two know of surrogates, and say what is wrong in our words."""
+    try:
+        return ReportBatch.model_validate_json(body)
+    except ValidationError:
+        pass
+    parsed: Any = None
+    try:
+        parsed = json.loads(body)
+        return ReportBatch.model_validate(parsed)
+    except ValidationError as error:
+        raise InvalidSpec.of(error, parsed, ReportBatch) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidSpec.at("", "json_invalid", "The body is not JSON.") from error
 
 
 def _wish(database: Database, lease: Lease) -> StopWish | None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.responses import Response
@@ -34,6 +36,11 @@ def version_headers(version: int, is_over: bool) -> dict[str, str]:
     """The version, and when to ask again: never, when the job is over."""
     headers = {"ETag": etag(version)}
     return headers if is_over else {**headers, "Retry-After": str(ASK_AGAIN_S)}
+
+
+def not_modified(version: int, is_over: bool, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
+    """304: the job is as it was when it had this version."""
+    return Response(status_code=304, headers={**headers, **version_headers(version, is_over)})
 
 
 def created(job: Job, replayed: bool) -> Response:

@@ -17,9 +17,10 @@ from app.routes.answers import answered, body, change, read
 from app.routes.conditions import etag, expected_versions, is_unchanged, wait_s
 from app.routes.dry_runs import planned
 from app.routes.filters import JobFiltersDep, Order, takes_labels
-from app.routes.inputs import ChangesDep, ContextDep, Cursor, DatabaseDep, IdempotencyKey, JobId, PageLimit
-from app.routes.job_answers import created, digest, merge_patch, state_headers, version_headers
-from app.routes.strict import StrictRoute
+from app.routes.inputs import ChangesDep, ContextDep, Cursor, DatabaseDep, IdempotencyKey, JobId, PageLimit, parts_of
+from app.routes.job_answers import created, digest, merge_patch, not_modified, state_headers
+from app.routes.rendered import kept_answer
+from app.routes.strict import StrictRoute, answered_at_once
 from app.services import jobs, listing
 from app.services.context import Context
 from app.store.session import Database
@@ -114,6 +115,7 @@ def list_jobs(
         ),
     },
 )
+@answered_at_once(kept_answer)
 async def get_job(
     request: Request,
     job: JobId,
@@ -128,9 +130,8 @@ async def get_job(
     request.state.waited = bool(wanted_s)
     version, is_over = await _version_after(job, if_none_match, wanted_s, database, changes)
     if is_unchanged(if_none_match, etag(version)):
-        return Response(status_code=304, headers={**headers, **version_headers(version, is_over)})
-    found = await run_in_threadpool(_get, database, job)
-    return answered(found, headers={**headers, **state_headers(found)})
+        return not_modified(version, is_over, headers)
+    return parts_of(request).rendered.render(await run_in_threadpool(_get, database, job), headers)
 
 
 @router.patch(
@@ -174,12 +175,19 @@ def delete_job(job: JobId, database: DatabaseDep) -> Response:
 
 def _submit(database: Database, context: Context, spec: JobSpec, key: str | None, body_sha256: str) -> tuple[Job, bool]:
     with database.write() as session:
-        return jobs.submit(session, context, spec, key, body_sha256)
+        row, replayed = jobs.accept(session, context, spec, key, body_sha256)
+    with database.read() as session:
+        return jobs.view(session, row), replayed
 
 
 def _get(database: Database, job: str) -> Job:
     with database.read() as session:
         return jobs.get(session, job)
+
+
+async def _standing_now(database: Database, job: str) -> tuple[int, bool]:
+    standing = database.glances.standing(job)
+    return await run_in_threadpool(_standing, database, job) if standing is None else standing
 
 
 def _standing(database: Database, job: str) -> tuple[int, bool]:
@@ -202,7 +210,7 @@ async def _version_after(
     deadline = monotonic() + wanted_s
     with changes.watch(job) as watch:
         while True:
-            version, is_over = await run_in_threadpool(_standing, database, job)
+            version, is_over = await _standing_now(database, job)
             left_s = deadline - monotonic()
             if left_s <= 0 or changes.closed or not is_unchanged(if_none_match, etag(version)):
                 return version, is_over

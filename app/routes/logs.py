@@ -9,7 +9,6 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.changes import Changes
-from app.contract.states import FINAL
 from app.contract.views import LogLine
 from app.errors import NotFound
 from app.problems import InvalidParameters, ParameterProblem
@@ -158,4 +157,4 @@ def _refused(parameter: str, code: str, detail: str) -> InvalidParameters:
 
 def _is_over(database: Database, job: str) -> bool:
     with database.read() as session:
-        return jobs.get(session, job).state in FINAL
+        return jobs.is_over(session, job)

@@ -1,12 +1,18 @@
 """Server-Sent Events: how they are asked for, written, kept alive and ended."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any, ParamSpec, TypeVar
 
+from fastapi.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from app.changes import Changes
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT_S = 15.0
@@ -23,6 +29,37 @@ class Batch:
     messages: list[bytes]
     more: bool
     over: bool
+
+
+Look = Callable[[], Awaitable[Batch]]
+NOTHING = Batch([], more=False, over=False)
+
+
+class SharedReads:
+    """One read for all who ask the same at the same time: the ten streams of a job wake together, at the same place.
+
+    Only a read that still runs is shared, and only between two changes, so nobody is told less than there is.
+    """
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._running: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`function(*args)`, in a thread. Arguments must be hashable."""
+        key = (asyncio.get_running_loop(), self._changes.generation, function, args)
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.create_task(run_in_threadpool(function, *args, **kwargs))
+            self._running[key] = task
+            task.add_done_callback(lambda done: self._forget(key, done))
+        result: T = await asyncio.shield(task)  # whoever began it may leave
+        return result
+
+    def _forget(self, key: Hashable, task: "asyncio.Task[Any]") -> None:
+        del self._running[key]
+        if not task.cancelled():
+            task.exception()  # said to all who wait; nobody may
 
 
 def message(event: str, data: str, event_id: str | None = None) -> bytes:
@@ -54,9 +91,7 @@ def stream(messages: AsyncIterator[bytes]) -> StreamingResponse:
     )
 
 
-async def follow(
-    look: Callable[[], Awaitable[Batch]], changes: Changes, name: str, heartbeat_s: float = HEARTBEAT_S
-) -> AsyncIterator[bytes]:
+async def follow(look: Look, changes: Changes, name: str, heartbeat_s: float = HEARTBEAT_S) -> AsyncIterator[bytes]:
     """Everything that `look` finds, until it says that all is over or the server stops.
 
     Between two looks it holds no thread and no session; it looks again when `name` changes, and every second. A client

@@ -3,9 +3,10 @@
 import shutil
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.job import JobSpec
@@ -24,8 +25,11 @@ from app.store.session import after_commit, settings_of
 from app.store.tables import jobs as table
 
 __all__ = [
-    "cancel", "clone", "delete", "get", "once", "patch", "pause", "resume", "retry", "standing", "submit", "version",
+    "accept", "cancel", "clone", "delete", "get", "is_over", "once", "patch", "pause", "resume", "retry", "standing",
+    "submit", "version", "view",
 ]  # fmt: skip
+
+Made = TypeVar("Made", Job, Row[Any])
 
 
 def submit(session: Session, context: Context, spec: JobSpec, key: str | None, body_sha256: str) -> tuple[Job, bool]:
@@ -33,7 +37,19 @@ def submit(session: Session, context: Context, spec: JobSpec, key: str | None, b
 
     Raises `KeyReused`, or `InvalidSpec` when what the spec refers to is not there.
     """
-    return once(session, key, body_sha256, lambda new: view(session, create(session, new, spec, context)))
+    row, replayed = accept(session, context, spec, key, body_sha256)
+    return view(session, row), replayed
+
+
+def accept(
+    session: Session, context: Context, spec: JobSpec, key: str | None, body_sha256: str
+) -> tuple[Row[Any], bool]:
+    """`submit`, without the view: why the job waits can be found when other writers have their turn again."""
+
+    def again(job_id: str) -> Row[Any]:
+        return existing(jobs.find(session, job_id))
+
+    return _once(session, key, body_sha256, lambda new: create(session, new, spec, context), again)
 
 
 def once(session: Session, key: str | None, request_sha256: str, make: Callable[[str], Job]) -> tuple[Job, bool]:
@@ -41,12 +57,18 @@ def once(session: Session, key: str | None, request_sha256: str, make: Callable[
 
     Raises `KeyReused` when another request used it.
     """
+    return _once(session, key, request_sha256, make, lambda job_id: get(session, job_id))
+
+
+def _once(
+    session: Session, key: str | None, request_sha256: str, make: Callable[[str], Made], again: Callable[[str], Made]
+) -> tuple[Made, bool]:
     new = new_id("job")
     if key is not None and not idempotency.take(session, key, request_sha256, new):
         first = existing(idempotency.find(session, key))
         if first.body_sha256 != request_sha256:
             raise KeyReused
-        return get(session, first.job_id), True
+        return again(first.job_id), True
     return make(new), False
 
 
@@ -61,6 +83,11 @@ def standing(session: Session, job_id: str) -> tuple[int, bool]:
     if found is None:
         raise no_such()
     return found[0], found[1] in FINAL
+
+
+def is_over(session: Session, job_id: str) -> bool:
+    """Whether the job's state is final. Raises `NotFound`."""
+    return standing(session, job_id)[1]
 
 
 def patch(session: Session, job_id: str, merge_patch: dict[str, Any], if_match: int | None) -> Job:

@@ -30,8 +30,8 @@ def chart(
         return MetricsPage(series={}, cursor=write_cursor(QUESTION, 0))
     first, last = max(x_from or 1, 1), MAX_STEP if x_to is None else x_to
     shown = {
-        name: _series(charts.chart(session, series_id, max_points, first, last))
-        for name, series_id in found.series.items()
+        name: _series(charts.chart(session, series_id, last_step, max_points, first, last))
+        for name, (series_id, last_step) in found.series.items()
     }
     series = {name: each for name, each in shown.items() if each.step}
     return MetricsPage(series=series, cursor=write_cursor(QUESTION, found.arrivals))
@@ -43,12 +43,12 @@ def new_points(session: Session, job_id: str, names: Sequence[str] | None, after
     found = _found(session, job_id, names)
     if found is None:
         return MetricsPage(series={}, cursor=after)
-    rows, read_to = charts.arrived(session, found.id, list(found.series.values()), arrival, limit)
+    rows, read_to = charts.arrived(session, found.id, [each for each, _ in found.series.values()], arrival, limit)
     by_series: dict[int, list[Summary]] = {}
     for row in rows:
         point = Summary.of_point(row.step, row.time, row.value, row.kind)
         by_series.setdefault(row.series_id, []).append(point)
-    series = {name: _series(by_series[each]) for name, each in found.series.items() if each in by_series}
+    series = {name: _series(by_series[each]) for name, (each, _) in found.series.items() if each in by_series}
     return MetricsPage(series=series, cursor=write_cursor(QUESTION, read_to))
 
 

@@ -1,7 +1,9 @@
 """The hosts that take jobs: what they have, what runs on it, whether they are there."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.views import Worker, WorkerDevice, WorkerList
@@ -48,15 +50,16 @@ class Capacity:
 
 def capacities(session: Session) -> list[Capacity]:
     """Of all hosts that are alive."""
-    held = attempts.reservations_of_all(session)
-    return [
-        Capacity(
-            tuple(Device.model_validate(device) for device in row.devices),
-            frozenset(index for worker, index in held if worker == row.id),
-        )
-        for row in workers.everyone(session)
-        if row.alive
-    ]
+    used: dict[str, set[int]] = {}
+    for worker, index in attempts.reservations_of_all(session):
+        used.setdefault(worker, set()).add(index)
+    alive = [row for row in workers.everyone(session) if row.alive]
+    return [Capacity(_devices(row), frozenset(used.get(row.id, ()))) for row in alive]
+
+
+def _devices(row: Row[Any]) -> tuple[Device, ...]:
+    """Checked when they were stored."""
+    return tuple(Device.model_construct(**device) for device in row.devices)
 
 
 def list_workers(session: Session) -> WorkerList:

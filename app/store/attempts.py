@@ -68,4 +68,7 @@ def reserved_devices(session: Session, worker_id: str) -> set[int]:
 
 def reservations_of_all(session: Session) -> dict[tuple[str, int], str]:
     """Which job holds which (worker, device)."""
-    return {(row.worker_id, row.device_index): row.job_id for row in session.execute(select(reservations))}
+    return {(row.worker_id, row.device_index): row.job_id for row in session.execute(_RESERVATIONS)}
+
+
+_RESERVATIONS = select(reservations)

@@ -26,11 +26,11 @@ class News:
 def append(session: Session, job_id: str, last_seq: int, news: Sequence[News]) -> None:
     """Write events behind `last_seq`. The caller holds the job's row lock and has moved `jobs.event_seq` already."""
     rows = [
-        {"seq": seq, "type": each.type, "data": each.data, "when": each.time_s}
+        {"job_id": job_id, "seq": seq, "type": each.type, "data": each.data, "when": each.time_s}
         for seq, each in enumerate(news, last_seq + 1)
     ]
     if rows:
-        session.execute(_APPEND.values(job_id=job_id), rows)
+        session.execute(_APPEND, rows)
 
 
 def of_job(session: Session, job_id: str, after: int, limit: int) -> Sequence[Row[Any]]:

@@ -1,9 +1,9 @@
 """Pages of jobs: whatever is filtered by, a page is a walk over an index, from the cursor's place, as long as the page.
 
-The walk is chosen here, not left to a planner's guess: by name if one is given, else by the first label, else by state,
-else by age. Several states are several walks, since the index holds the state before the age; each is cut to the page's
-length, and they are merged here: PostgreSQL would sort all matches of a UNION. A second label, or a label beside a
-name, is looked up for each row of the walk.
+The walk is chosen here, not left to a planner's guess: by the name or by a label, the rarest of those that are given,
+else by state, else by age. Several states are several walks, since the index holds the state before the age; each is
+cut to the page's length, and they are merged here: PostgreSQL would sort all matches of a UNION. A second label, or a
+label beside a name, is looked up for each row of the walk: long where each of two is common, both together rare.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Row, Select, exists, select, tuple_, union_all
+from sqlalchemy import Column, Row, Select, exists, func, select, tuple_, union_all
 from sqlalchemy.orm import Session
 
 from app.contract.states import JobState
 from app.store.tables import job_labels, jobs
+
+RARE = 1000
+"""Rows of a walk that are looked up one by one within a few milliseconds: counted no further."""
 
 Place = tuple[float, str]
 """(created_at, id)"""
@@ -47,7 +50,8 @@ def places(
     session: Session, filters: JobFilters, behind: Place | None, limit: int, *, newest_first: bool
 ) -> list[Place]:
     """The next `limit` places behind a place, in order."""
-    walks = [_walk(filters, state, behind, newest_first).limit(limit) for state in _states(filters)]
+    by = _rarest(session, filters)
+    walks = [_walk(filters, by, state, behind, newest_first).limit(limit) for state in _states(filters)]
     # a bare SELECT with its own ORDER BY and LIMIT is no member of a UNION on SQLite
     query = walks[0] if len(walks) == 1 else union_all(*(select(walk.subquery()) for walk in walks))
     found = [(row.created_at, row.id) for row in session.execute(query)]
@@ -61,20 +65,43 @@ def _states(filters: JobFilters) -> Sequence[JobState | None]:
     return tuple(JobState) if filters.labels or filters.name is not None else (None,)
 
 
-def _walk(filters: JobFilters, state: JobState | None, behind: Place | None, newest_first: bool) -> Select[Any]:
-    labels = dict(filters.labels)
-    if filters.name is None and labels:
-        key = next(iter(labels))
-        job_id, query = job_labels.c.job_id, select(job_labels.c.job_id.label("id"), job_labels.c.created_at)
-        query = query.where(job_labels.c.key == key, job_labels.c.value == labels.pop(key))
-    else:
-        job_id, query = jobs.c.id, select(jobs.c.id, jobs.c.created_at)
-        query = query if filters.name is None else query.where(jobs.c.name == filters.name)
+def _rarest(session: Session, filters: JobFilters) -> str | None:
+    """The label to walk by; None: by the name, or there is none. Only a choice costs statements."""
+    candidates = [*([None] if filters.name is not None else []), *filters.labels]
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    return min(candidates, key=lambda key: _count(session, filters, key))
+
+
+def _count(session: Session, filters: JobFilters, key: str | None) -> int:
+    """How many rows the walk would have, up to `RARE`."""
+    walk = _named(filters) if key is None else _labelled(filters, key)
+    return session.execute(select(func.count()).select_from(walk.limit(RARE).subquery())).scalar_one()
+
+
+def _named(filters: JobFilters) -> Select[Any]:
+    query = select(jobs.c.id, jobs.c.created_at)
+    return query if filters.name is None else query.where(jobs.c.name == filters.name)
+
+
+def _labelled(filters: JobFilters, key: str) -> Select[Any]:
+    query = select(job_labels.c.job_id.label("id"), job_labels.c.created_at)
+    return query.where(job_labels.c.key == key, job_labels.c.value == filters.labels[key])
+
+
+def _walk(
+    filters: JobFilters, by: str | None, state: JobState | None, behind: Place | None, newest_first: bool
+) -> Select[Any]:
+    query = _named(filters) if by is None else _labelled(filters, by)
+    job_id = jobs.c.id if by is None else job_labels.c.job_id
     table = job_id.table
     if state is not None:
         query = query.where(table.c.state == state)
-    for key, value in labels.items():
-        query = query.where(_has_label(job_id, key, value))
+    if by is not None and filters.name is not None:
+        query = query.where(_has_name(job_id, filters.name))
+    for key, value in filters.labels.items():
+        if key != by:
+            query = query.where(_has_label(job_id, key, value))
     return _between(query, table.c.created_at, job_id, filters, behind, newest_first)
 
 
@@ -96,3 +123,8 @@ def _between(
 def _has_label(job_id: Column[str], key: str, value: str) -> Any:
     label = job_labels.alias()
     return exists().where(label.c.job_id == job_id, label.c.key == key, label.c.value == value)
+
+
+def _has_name(job_id: Column[str], name: str) -> Any:
+    job = jobs.alias()
+    return exists().where(job.c.id == job_id, job.c.name == name)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Integer, Row, and_, bindparam, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.contract.states import JobState
@@ -63,11 +63,16 @@ def work_since(mark: ColumnElement[float], after_s: float) -> ColumnElement[bool
 
 
 def _jobs_before(session: Session, row: Row[Any]) -> int:
-    place = tuple_(*_ORDER) < tuple_(row.rank, row.created_at, row.id)
-    walk = select(jobs.c.id).where(_QUEUED, place).limit(POSITION_CAP).subquery()
-    return session.execute(select(func.count()).select_from(walk)).scalar_one()
+    place = {"rank": row.rank, "created_at": row.created_at, "id": row.id}
+    return session.execute(_BEFORE, {**place, "cap": POSITION_CAP}).scalar_one()
 
 
 def _may_run(room: Room) -> ColumnElement[bool]:
     fits = jobs.c.processes <= room.total
     return fits if room.is_gpu else and_(fits, jobs.c.needs_gpu.is_(False))
+
+
+# Made once: every answer about a queued job counts.
+_PLACE = tuple_(*_ORDER) < tuple_(*(bindparam(column.name, type_=column.type) for column in _ORDER))
+_WALK = select(jobs.c.id).where(_QUEUED, _PLACE).limit(bindparam("cap", type_=Integer)).subquery()
+_BEFORE = select(func.count()).select_from(_WALK)

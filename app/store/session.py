@@ -6,6 +6,7 @@ wait. PostgreSQL: READ COMMITTED; each rule that needs more is one conditional s
 """
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import ServiceUnavailable
 from app.settings import Settings
+from app.store.glances import Glances
 from app.store.troubles import trouble
 
 BUSY_TIMEOUT_S = 15
@@ -46,6 +48,9 @@ class Database:
         self.url = driver_url(url)
         self.settings = settings
         self.engine = make_engine(self.url)
+        self._for_writing = self.engine.execution_options(immediate=True)
+        self.glances = Glances(self.url)
+        self._turn = threading.Lock() if self.is_sqlite else None
         self._on_change = on_change
         self._on_work = on_work
 
@@ -64,15 +69,29 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: committed as a whole when the block ends, or not at all when it raises."""
-        with _answerable(), Session(self.engine.execution_options(immediate=True), autoflush=False) as session:
+        with _answerable(), self._in_turn(), Session(self._for_writing, autoflush=False) as session:
             session.info["settings"] = self.settings
             yield session
             session.commit()
         self._announce(session)
 
     def close(self) -> None:
-        """Close all pooled connections."""
+        """Close all connections."""
+        self.glances.close()
         self.engine.dispose()
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """SQLite's one writer, handed on within this process at once: its own wait for the lock sleeps up to 100 ms."""
+        if self._turn is None:
+            yield
+        elif self._turn.acquire(timeout=BUSY_TIMEOUT_S):
+            try:
+                yield
+            finally:
+                self._turn.release()
+        else:
+            raise ServiceUnavailable("The database is busy with other changes. Nothing was changed: ask again.")
 
     def _announce(self, session: Session) -> None:
         jobs = session.info.get("touched", set())

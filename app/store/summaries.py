@@ -1,6 +1,7 @@
 """Sums of metric points that can be added to one another: what a bucket of a chart is made of."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,33 @@ class Summary:
             infinities=int(kind == INFINITY),
             negative_infinities=int(kind == NEGATIVE_INFINITY),
         )
+
+    @classmethod
+    def of_points(cls, points: Sequence[Sequence[Any]]) -> "Summary":
+        """Of several points (step, time, value, kind), at least one, in order of their steps."""
+        last_step, last_time, _, _ = points[-1]
+        finite = [value for _, _, value, kind in points if kind == 0]
+        kinds = [kind for _, _, _, kind in points if kind]
+        return cls(
+            last_step,
+            last_time,
+            len(finite),
+            # each share on its own, since the sum could overflow
+            sum(value / len(finite) for value in finite) if finite else None,
+            min(finite, default=None),
+            max(finite, default=None),
+            kinds.count(NAN),
+            kinds.count(INFINITY),
+            kinds.count(NEGATIVE_INFINITY),
+        )
+
+    @classmethod
+    def of_parts(cls, parts: Sequence["Summary"]) -> "Summary":
+        """Of several others, at least one."""
+        whole = parts[0].copy()
+        for each in parts[1:]:
+            whole.add(each)
+        return whole
 
     @classmethod
     def of_row(cls, row: Any) -> "Summary":

@@ -1,18 +1,41 @@
 """INSERT ... ON CONFLICT, which both databases have and SQLAlchemy spells twice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Dialect, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 
 def upsert(session: Session, table: Table, key: Sequence[str]) -> Any:
     """An INSERT that replaces all other columns of a row with the same key. Give it `.values(...)` or rows."""
-    statement = insert_into(session, table)
+    return _upsert(session.get_bind().dialect.name, table, tuple(key))
+
+
+def upsert_many(session: Session, table: Table, key: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Store many rows, each with all columns, as the driver takes them: no column of `table` may need a conversion.
+
+    SQLAlchemy's own way looks at every value of every row, 10 µs a row; the driver takes 3.
+    """
+    if rows:
+        sql = _upsert_text(session.get_bind().dialect.name, table, tuple(key))
+        session.connection().exec_driver_sql(sql, list(rows))
+
+
+@cache
+def _upsert(dialect: str, table: Table, key: tuple[str, ...]) -> Any:
+    statement = _INSERTS[dialect](table)
     others = {column.name: statement.excluded[column.name] for column in table.c if column.name not in key}
     return statement.on_conflict_do_update(index_elements=list(key), set_=others)
+
+
+@cache
+def _upsert_text(dialect: str, table: Table, key: tuple[str, ...]) -> str:
+    """With named parameters, which both drivers read."""
+    spoken: Dialect = _NAMED[dialect]()
+    return str(_upsert(dialect, table, key).compile(dialect=spoken))
 
 
 def insert_if_absent(session: Session, table: Table, key: Sequence[str]) -> Any:
@@ -22,5 +45,11 @@ def insert_if_absent(session: Session, table: Table, key: Sequence[str]) -> Any:
 
 def insert_into(session: Session, table: Table) -> Any:
     """The database's own INSERT."""
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    return dialect.insert(table)
+    return _INSERTS[session.get_bind().dialect.name](table)
+
+
+_NAMED: dict[str, Callable[[], Dialect]] = {
+    "sqlite": partial(sqlite.dialect, paramstyle="named"),
+    "postgresql": partial(postgresql.dialect, paramstyle="pyformat"),
+}
+_INSERTS: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

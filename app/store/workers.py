@@ -34,11 +34,14 @@ def seen(session: Session, worker_id: str) -> None:
 
 def everyone(session: Session) -> Sequence[Row[Any]]:
     """All known workers, by id; `alive` is 1 or 0."""
-    alive = case((workers.c.last_seen_at > now() - LOST_AFTER_S, 1), else_=0).label("alive")
-    return session.execute(select(workers, alive).order_by(workers.c.id)).all()
+    return session.execute(_EVERYONE).all()
 
 
 def forget(session: Session, after_s: float) -> None:
     """Remove workers that were not seen for so long and hold nothing."""
     holds = exists().where(reservations.c.worker_id == workers.c.id)
     session.execute(delete(workers).where(workers.c.last_seen_at < now() - after_s, ~holds))
+
+
+_ALIVE = case((workers.c.last_seen_at > now() - LOST_AFTER_S, 1), else_=0).label("alive")
+_EVERYONE = select(workers, _ALIVE).order_by(workers.c.id)

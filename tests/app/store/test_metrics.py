@@ -106,7 +106,7 @@ def test_a_chart_reads_no_more_rows_when_there_are_more_points(tmp_path, scale, 
     with statements_of(database) as statements:
         found = chart(database, job, 200)["m"]
     assert 20 <= len(found.step) <= 200
-    assert len(statements) <= 3 + 8
+    assert len(statements) <= 3 + 8 + 6  # the last six: one a level for the bucket that is still open
     database.close()
 
 
@@ -122,6 +122,20 @@ def _with_points(tmp_path, count):
         stop = min(start + 10_000, count + 1)
         add(database, job, [("m", step, float(step), step % 7.0) for step in range(start, stop)])
     return database, job
+
+
+def test_a_bucket_is_written_once_when_its_series_has_moved_beyond_it(database, service, statements_of):
+    job = service.submit().id
+    add(database, job, [("m", 1, 1.0, 1.0)])
+    for step in range(2, 11):
+        with statements_of(database) as statements:
+            add(database, job, [("m", step, float(step), float(step))])
+        assert not [each for each in statements if "metric_buckets" in each]
+    with statements_of(database) as statements:
+        add(database, job, [("m", 11, 11.0, 11.0)])
+    assert sum("INSERT INTO metric_buckets" in each for each in statements) == 1
+    found = chart(database, job, 2)["m"]
+    assert (found.step, found.value, found.min, found.max) == ([10, 11], [5.5, 11.0], [1.0, 11.0], [10.0, 11.0])
 
 
 def test_extremes_of_a_chart_are_exact(database, service):
