@@ -63,12 +63,13 @@ class WarmParent:
         resume: Path | None = None,
         meanwhile: Callable[[int], None] = lambda _pid: None,
         time_left_s: float | None = None,
+        spare_bytes: int | None = None,
         **environment: str,
     ) -> Run:
-        """`meanwhile` is called with the launcher's process id."""
+        """`meanwhile` is called with the launcher's process id. `spare_bytes`: what each process may allocate."""
         paths = Paths(run_dir=str(folder), resume=str(resume) if resume else None)
         order = RunOrder(spec=JobSpec.model_validate(spec).resolved(), paths=paths, time_left_s=time_left_s)
-        request = {"order": order.model_dump(mode="json"), "environment": environment}
+        request = {"order": order.model_dump(mode="json"), "environment": environment, "spare_bytes": spare_bytes}
         assert self.process.stdin
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()

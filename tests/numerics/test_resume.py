@@ -33,22 +33,23 @@ def spec(ranks: int) -> dict[str, Any]:
     return SPEC | {"distributed": {"kind": "ddp", "processes": ranks} if ranks > 1 else {"kind": "single"}}
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize(("ranks", "precision"), [(1, "fp32"), (1, "fp64"), (2, "fp32"), (3, "fp32")])
 def test_a_run_stopped_at_random_steps_ends_with_the_weights_of_one_that_was_not(
-    warm: WarmParent, tmp_path: Path, ranks: int
+    warm: WarmParent, tmp_path: Path, ranks: int, precision: str
 ) -> None:
+    job = spec(ranks) | {"training": SPEC["training"] | {"precision": precision}}
     often = {"TRAINYARD_COUNCIL_S": "0.03"}  # seconds between the ranks' agreements: more places to stop at
-    whole = warm.run(spec(ranks), tmp_path / "whole", meanwhile=trained(tmp_path / "whole"), **often)
+    whole = warm.run(job, tmp_path / "whole", meanwhile=trained(tmp_path / "whole"), **often)
 
     checkpoint, losses = None, {}
     for number in range(2):
         folder = tmp_path / f"part{number}"
         stop = when(folder, b'"metrics"', random.randint(1, STEPS // 4), lambda pid: os.kill(pid, signal.SIGTERM))
-        part = warm.run(spec(ranks), folder, checkpoint, stop, **often)
+        part = warm.run(job, folder, checkpoint, stop, **often)
         assert part.exit_code == 75
         checkpoint = part.newest_checkpoint
         losses |= part.metric("train/loss")
-    rest = warm.run(spec(ranks), tmp_path / "rest", checkpoint, trained(tmp_path / "rest"), **often)
+    rest = warm.run(job, tmp_path / "rest", checkpoint, trained(tmp_path / "rest"), **often)
 
     assert 0 < len(rest.metric("train/loss")) < STEPS - 1
     assert losses | rest.metric("train/loss") == whole.metric("train/loss")

@@ -34,6 +34,7 @@ class Position:
     batch: int = 0  # completed in the epoch under way
     step: int = 0  # completed in the phase
     rollbacks: int = 0  # times that it diverged: each halves the rate
+    micro_batch: int | None = None  # most images a rank computes at once; null: its whole share
     best: float | None = None  # highest validation accuracy so far
     best_epoch: int = 0
     epoch_sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # loss, correct, samples of this epoch
