@@ -142,7 +142,7 @@ class Launch:
         folder = self.run_dir / "checkpoints"
         checkpoint.remove_unfinished(folder)
         self.board.restart()
-        found = checkpoint.newest_good(None, folder)[0] or start.checkpoint
+        found = checkpoint.newest_good(checkpoint.newest_first(folder))[0] or start.checkpoint
         message = (
             f"{trouble} All processes now take at most {trouble.smaller} at a time and add up the gradients; the batch "
             f"stays {self.order.spec.training.batch_size}. Going on from {found.name if found else 'the beginning'}."
@@ -184,9 +184,14 @@ class Launch:
         return 0
 
     def _resumed(self) -> Path | None:
-        """What to go on from: the checkpoint ordered or the newest here; a damaged one gives way to the one before."""
-        wanted = self.order.paths.resume
-        found, problems = checkpoint.newest_good(Path(wanted) if wanted else None, self.run_dir / "checkpoints")
+        """What to go on from: the checkpoint ordered or the newest here; a damaged one gives way to the one before.
+
+        Those that were ordered are known by rows; a folder is looked through only in a run by hand, where none is.
+        """
+        paths = self.order.paths
+        older = [each for each in map(Path, paths.resume_older) if each.exists()]  # only the last are kept
+        ordered = [Path(paths.resume), *older] if paths.resume else []
+        found, problems = checkpoint.newest_good(ordered or checkpoint.newest_first(self.run_dir / "checkpoints"))
         if problems:
             where = f"going on from {found.name}" if found else "starting anew"
             message = f"Damaged checkpoints are passed over, {where}: {'; '.join(problems)}"[:4000]

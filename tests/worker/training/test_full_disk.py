@@ -72,7 +72,7 @@ def test_each_way_of_writing_tells_that_the_disk_is_full(disk: Path) -> None:
     fill(disk)
     assert code_of(lambda: export.write(disk / "model.safetensors", bytes(500_000), "a/b")) == FailureCode.DISK_FULL
     checkpoint.remove_unfinished(disk)
-    assert checkpoint.newest_good(None, disk) == (disk / good, [])
+    assert checkpoint.newest_good(checkpoint.newest_first(disk)) == (disk / good, [])
     assert not (disk / "model.safetensors").exists()
 
 
