@@ -32,8 +32,9 @@ LEFT_BEHIND = ("app.cli", "celery", "valkey-server", "worker.supervisor", "worke
 class Place:
     """A home and the `trainyard serve` on it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
+        self._settings = settings
         self.log = home.with_suffix(".log")
         self._serve: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +42,7 @@ class Place:
     def environment(self) -> dict[str, str]:
         """Of all processes here."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_")}
-        return own | ENVIRONMENT | {"TRAINYARD_HOME": str(self.home)}
+        return own | ENVIRONMENT | self._settings | {"TRAINYARD_HOME": str(self.home)}
 
     def command(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """Run `trainyard ...` here."""

@@ -1,17 +1,21 @@
-"""Hangs and memory limits of one rank of two: real ranks, really stopped, looping or limited."""
+"""What goes wrong in one rank of two: really stopped, looping, short of memory, spoilt, or told to end."""
 
 import os
 import resource
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from app.contract.events import Noted
+from app.contract.events import CheckpointSaved, Noted, Stopped
 from app.contract.failures import POLICY, FailureCode
 from tests.training_runs import Run, WarmParent, when
+from worker.training.saver import all_finite
 
 SPEC: dict[str, Any] = {
     "dataset": {"kind": "builtin", "name": "digits"},
@@ -101,3 +105,80 @@ def test_a_run_that_does_not_fit_at_all_ends_at_once_with_a_hint(warm: WarmParen
     assert not POLICY[FailureCode.OUT_OF_MEMORY].requeue
     assert "smaller batch_size, images or model" in run.failure.hint
     assert not run.metric("train/loss")
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A memory control group for a process that may take next to nothing more."""
+    root = Path("/sys/fs/cgroup")
+    old = (root / "memory").is_dir()
+    folder = root / ("memory" if old else "") / f"trainyard-test-{os.getpid()}"
+    limit = folder / ("memory.limit_in_bytes" if old else "memory.max")
+    try:
+        folder.mkdir()
+        limit.write_text(str(8 << 20))
+    except OSError as error:
+        pytest.skip(f"no memory control group can be made here: {error}")
+    yield folder
+    for _ in range(100):  # until the killed process has left it
+        with suppress(OSError):
+            folder.rmdir()
+            break
+        time.sleep(0.1)
+
+
+def test_a_rank_that_the_kernel_kills_for_memory_is_tried_again_and_the_cause_is_named(
+    warm: WarmParent, tmp_path: Path, small_group: Path
+) -> None:
+    def limit(pid: int) -> None:
+        (small_group / "cgroup.procs").write_text(str(last_rank(pid)))
+
+    spec = SPEC | {"augment": [{"kind": "resize", "size": [64, 64]}]}
+    run = warm.run(spec, tmp_path, meanwhile=when(tmp_path, METRICS, 1, limit))
+    assert run.exit_code == 1
+    assert run.failure.code == "crashed"
+    assert POLICY[FailureCode.CRASHED].requeue
+    assert "rank1 was killed by SIGKILL, as the kernel does when memory runs out" in run.failure.message
+
+
+def test_sigterm_to_every_process_saves_as_one_to_the_launcher_does(warm: WarmParent, tmp_path: Path) -> None:
+    """As the end of a session or a shell's group has it."""
+
+    def terminate_all(pid: int) -> None:
+        for each in [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()), pid]:
+            os.kill(each, signal.SIGTERM)
+
+    run = warm.run(SPEC, tmp_path, meanwhile=when(tmp_path, METRICS, 3, terminate_all), **OFTEN)
+    assert run.exit_code == 75
+    last = run.events[-1]
+    assert isinstance(last, Stopped)
+    assert last.saved
+    assert run.newest_checkpoint.name == f"training-{max(run.metric('train/loss')):08d}"
+
+
+SPOILT = """
+from worker.training import phase
+whole = phase.all_finite
+phase.all_finite = lambda tensors: torch.distributed.get_rank() == 0 and whole(tensors)
+"""
+
+
+def test_no_rank_saves_when_the_numbers_of_one_are_not_finite(warm: WarmParent, tmp_path: Path) -> None:
+    """Running statistics are each rank's own: rank 0, which writes, cannot tell alone."""
+    code = {"TRAINYARD_TEST_CODE": SPOILT, "TRAINYARD_CHECKPOINT_S": "0"}
+    stop = when(tmp_path, METRICS, 5, lambda pid: os.kill(pid, signal.SIGTERM))
+    run = warm.run(SPEC, tmp_path, meanwhile=stop, **OFTEN, **code)
+    assert run.exit_code == 75
+    last = run.events[-1]
+    assert isinstance(last, Stopped)
+    assert not last.saved
+    assert not any(isinstance(event, CheckpointSaved) for event in run.events)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_statistics_and_moments_must_be_finite_as_weights_must(bad: float) -> None:
+    good = {"model": {"weight": torch.ones(2), "batches": torch.ones(1, dtype=torch.int64)}, "state": [{"step": 3}]}
+    assert all_finite(good)
+    assert not all_finite(good | {"model": {"running_var": torch.tensor([1.0, bad])}})
+    assert not all_finite(good | {"state": ({0: {"exp_avg": torch.tensor(bad)}},)})
