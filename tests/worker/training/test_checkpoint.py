@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,31 @@ def test_what_was_being_written_is_removed_and_whole_checkpoints_stay(tmp_path: 
     (tmp_path / "training-00000001").mkdir()
     checkpoint.remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["training-00000001"]
+
+
+def test_everything_is_on_the_disk_before_the_name_is_and_the_name_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power failure needs: the order of fsync and rename, which no crash of a process can show."""
+    done: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def note_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+
+    def note_rename(path: Path, target: Path) -> Path:
+        done.append(("rename", Path(target).name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    folder = tmp_path / "checkpoints"
+    (tmp_path / "baseline.json").write_text("{}")
+    checkpoint.save(snapshot(7), folder, [tmp_path / "baseline.json"])
+    before, after = done[: done.index(("rename", "training-00000007"))], done[-1]
+    partial = ".training-00000007.partial"
+    files = {("sync", name) for name in ("baseline.json", "state.pt", "progress.json", "manifest.json")}
+    assert set(before) == files | {("sync", partial)}
+    assert before[-1] == ("sync", partial)
+    assert after == ("sync", "checkpoints")
