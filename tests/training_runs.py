@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,15 @@ class WarmParent:
         resume: Path | None = None,
         meanwhile: Callable[[int], None] = lambda _pid: None,
         time_left_s: float | None = None,
+        spare_bytes: int | None = None,
+        resume_older: Sequence[Path] = (),
         **environment: str,
     ) -> Run:
-        """`meanwhile` is called with the launcher's process id."""
-        paths = Paths(run_dir=str(folder), resume=str(resume) if resume else None)
+        """`meanwhile` is called with the launcher's process id. `spare_bytes`: what each process may allocate."""
+        older = [str(each) for each in resume_older]
+        paths = Paths(run_dir=str(folder), resume=str(resume) if resume else None, resume_older=older)
         order = RunOrder(spec=JobSpec.model_validate(spec).resolved(), paths=paths, time_left_s=time_left_s)
-        request = {"order": order.model_dump(mode="json"), "environment": environment}
+        request = {"order": order.model_dump(mode="json"), "environment": environment, "spare_bytes": spare_bytes}
         assert self.process.stdin
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()

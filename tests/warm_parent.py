@@ -5,7 +5,9 @@ stdin: one line of JSON a run, {"order": RunOrder, "environment": {}}. stdout: i
 
 import json
 import os
+import resource
 import sys
+from pathlib import Path
 
 from worker.training import environment
 
@@ -19,7 +21,17 @@ from worker.training.launcher import launch  # noqa: E402
 
 def run(request: dict) -> int:
     os.environ.update(request["environment"])
+    if request["spare_bytes"] is not None:
+        limit_bytes = data_bytes() + request["spare_bytes"]
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))  # ranks inherit it
+    exec(request["environment"].get("TRAINYARD_TEST_CODE", ""), globals())  # a fault, in launcher and ranks
     return launch(RunOrder.model_validate(request["order"]))
+
+
+def data_bytes() -> int:
+    """What this process has allocated, as RLIMIT_DATA counts it."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData:")]
+    return int(line.split()[1]) << 10
 
 
 def main() -> None:

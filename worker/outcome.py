@@ -8,6 +8,7 @@ from app.contract.failures import FailureCode, failure
 from app.contract.work import Finish, JobWork
 from worker import log_merge
 
+DISK_FULL_EXIT_CODE = 74
 STOPPED_EXIT_CODE = 75
 
 
@@ -17,6 +18,9 @@ def of_run(work: JobWork, last: Event | None, exit_code: int, *, stopped: bool) 
         return Finish(token=work.token, outcome="succeeded", report=last.report, artifacts=last.artifacts)
     if isinstance(last, Failed):
         return _failed(work, last)
+    if exit_code == DISK_FULL_EXIT_CODE:
+        message = "The disk under the run's folder is full, so that the run could not even say so."
+        return failed(work, FailureCode.DISK_FULL, message)
     if stopped or isinstance(last, Stopped) or exit_code == STOPPED_EXIT_CODE:
         return Finish(token=work.token, outcome="released")
     return _crashed(work, exit_code)

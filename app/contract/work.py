@@ -56,6 +56,9 @@ class Paths(Message):
     dataset_sha256: str | None = Field(None, description="Of a registered set's facts; another content is refused.")
     model: str | None = Field(None, description="Folder with model.json and model.safetensors to start from.")
     resume: str | None = Field(None, description="Folder of the checkpoint to go on from.")
+    resume_older: list[str] = Field(
+        [], description="Folders of those saved before it, newest first, should it be damaged."
+    )
     weights: str | None = Field(None, description="Folder in which pretrained weights are looked for.")
 
 

@@ -17,6 +17,8 @@ from app.store import datasets, files, jobs
 from app.store.session import settings_of
 
 MODEL_FILE = "model.safetensors"
+RESUME_FROM = 10
+"""Checkpoints of a job that a run is told of. Most older ones are deleted by then; a row stays."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,16 @@ def resolve(session: Session, spec: JobSpec) -> References:
 def paths(
     session: Session, settings: Settings, run_dir: Path, refers: References, resume_jobs: tuple[str, ...] = ()
 ) -> Paths:
-    """Where a run finds what its spec names, and the newest checkpoint of the first of `resume_jobs` that has one."""
+    """Where a run finds what its spec names, and the newest checkpoints of `resume_jobs`, the first job's first."""
+    saved = _checkpoints(session, settings, resume_jobs)
     row = datasets.find(session, refers.dataset_id) if refers.dataset_id else None
     return Paths(
         run_dir=str(run_dir),
         dataset=refers.dataset_path,
         dataset_sha256=row.sha256 if row else None,
         model=_model_folder(session, settings, refers.model_job) if refers.model_job else None,
-        resume=_newest_checkpoint(session, settings, resume_jobs),
+        resume=saved[0] if saved else None,
+        resume_older=saved[1:],
         weights=str(settings.weights_dir),
     )
 
@@ -85,9 +89,9 @@ def _model_folder(session: Session, settings: Settings, job_id: str) -> str | No
     return str((settings.attempt_dir(job_id, row.attempt) / row.path).parent) if row else None
 
 
-def _newest_checkpoint(session: Session, settings: Settings, job_ids: tuple[str, ...]) -> str | None:
-    for job_id in job_ids:
-        row = files.newest_checkpoint(session, job_id)
-        if row is not None:
-            return str(settings.attempt_dir(job_id, row.attempt) / row.path)
-    return None
+def _checkpoints(session: Session, settings: Settings, job_ids: tuple[str, ...]) -> list[str]:
+    return [
+        str(settings.attempt_dir(job_id, row.attempt) / row.path)
+        for job_id in job_ids
+        for row in files.newest_checkpoints(session, job_id, RESUME_FROM)
+    ]

@@ -23,8 +23,13 @@ def checkpoints_of(session: Session, job_id: str) -> Sequence[Row[Any]]:
 
 def newest_checkpoint(session: Session, job_id: str) -> Row[Any] | None:
     """The checkpoint, of any attempt, that was saved last."""
+    return next(iter(newest_checkpoints(session, job_id, 1)), None)
+
+
+def newest_checkpoints(session: Session, job_id: str, limit: int) -> Sequence[Row[Any]]:
+    """The checkpoints, of any attempt, that were saved last: newest first."""
     query = select(checkpoints).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.id.desc())
-    return session.execute(query.limit(1)).one_or_none()
+    return session.execute(query.limit(limit)).all()
 
 
 def add_artifacts(session: Session, lease: Lease, rows: list[dict[str, Any]]) -> None:

@@ -11,13 +11,13 @@ from tests.e2e.place import Api, Place
 
 
 @pytest.fixture(scope="module")
-def new_place() -> Iterator[Callable[[], Place]]:
+def new_place() -> Iterator[Callable[..., Place]]:
     """Makes places; a socket's path must be short, so they lie in the system's temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="ty-"))
     places: list[Place] = []
 
-    def make() -> Place:
-        places.append(Place(folder / f"home{len(places)}"))
+    def make(**settings: str) -> Place:
+        places.append(Place(folder / f"home{len(places)}", **settings))
         return places[-1]
 
     yield make
@@ -27,7 +27,7 @@ def new_place() -> Iterator[Callable[[], Place]]:
 
 
 @pytest.fixture(scope="module")
-def place(new_place: Callable[[], Place]) -> Place:
+def place(new_place: Callable[..., Place]) -> Place:
     """A place that serves."""
     made = new_place()
     made.start()

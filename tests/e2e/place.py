@@ -32,17 +32,17 @@ LEFT_BEHIND = ("app.cli", "celery", "valkey-server", "worker.supervisor", "worke
 class Place:
     """A home and the `trainyard serve` on it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
         self.log = home.with_suffix(".log")
-        self.settings: dict[str, str] = {}
+        self.settings = settings
         self._serve: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """Of all processes here."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_")}
-        return own | ENVIRONMENT | {"TRAINYARD_HOME": str(self.home)} | self.settings
+        return own | ENVIRONMENT | self.settings | {"TRAINYARD_HOME": str(self.home)}
 
     def command(self, *arguments: str, check: bool = False, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
         """Run `trainyard ...` here."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.training_runs import WarmParent, trained, when
+from tests.training_runs import Run, WarmParent, trained, when
+from worker.training import checkpoint
 
 # Batch statistics, momentum, a schedule, an uneven last batch, and more weights than fit into DDP's first bucket.
 SPEC: dict[str, Any] = {
@@ -33,24 +34,47 @@ def spec(ranks: int) -> dict[str, Any]:
     return SPEC | {"distributed": {"kind": "ddp", "processes": ranks} if ranks > 1 else {"kind": "single"}}
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize(("ranks", "precision"), [(1, "fp32"), (1, "fp64"), (2, "fp32"), (3, "fp32")])
 def test_a_run_stopped_at_random_steps_ends_with_the_weights_of_one_that_was_not(
-    warm: WarmParent, tmp_path: Path, ranks: int
+    warm: WarmParent, tmp_path: Path, ranks: int, precision: str
 ) -> None:
+    job = spec(ranks) | {"training": SPEC["training"] | {"precision": precision}}
     often = {"TRAINYARD_COUNCIL_S": "0.03"}  # seconds between the ranks' agreements: more places to stop at
-    whole = warm.run(spec(ranks), tmp_path / "whole", meanwhile=trained(tmp_path / "whole"), **often)
+    whole = warm.run(job, tmp_path / "whole", meanwhile=trained(tmp_path / "whole"), **often)
 
     checkpoint, losses = None, {}
     for number in range(2):
         folder = tmp_path / f"part{number}"
         stop = when(folder, b'"metrics"', random.randint(1, STEPS // 4), lambda pid: os.kill(pid, signal.SIGTERM))
-        part = warm.run(spec(ranks), folder, checkpoint, stop, **often)
+        part = warm.run(job, folder, checkpoint, stop, **often)
         assert part.exit_code == 75
         checkpoint = part.newest_checkpoint
         losses |= part.metric("train/loss")
-    rest = warm.run(spec(ranks), tmp_path / "rest", checkpoint, trained(tmp_path / "rest"), **often)
+    rest = warm.run(job, tmp_path / "rest", checkpoint, trained(tmp_path / "rest"), **often)
 
     assert 0 < len(rest.metric("train/loss")) < STEPS - 1
     assert losses | rest.metric("train/loss") == whole.metric("train/loss")
     assert rest.metric("val/loss").items() <= whole.metric("val/loss").items()
     assert hashlib.sha256(rest.weights).hexdigest() == hashlib.sha256(whole.weights).hexdigest()
+
+
+def test_the_size_of_pieces_is_remembered_and_they_are_added_in_the_same_order(
+    warm: WarmParent, tmp_path: Path
+) -> None:
+    """With batch statistics, and in fp32, another cut would give other bits."""
+    job, often = spec(2), {"TRAINYARD_COUNCIL_S": "0.03"}
+
+    def run(name: str, source: Path | None, stop_after: int | None) -> Run:
+        folder = tmp_path / name
+        stop = when(folder, b'"metrics"', stop_after, lambda pid: os.kill(pid, signal.SIGTERM)) if stop_after else None
+        return warm.run(job, folder, source, stop or trained(folder), **often)
+
+    snapshot = checkpoint.load(run("first", None, 3).newest_checkpoint)
+    snapshot.position.micro_batch = 7  # of 18 images a rank: as after running out of memory
+    cut = tmp_path / "cut" / checkpoint.save(snapshot, tmp_path / "cut")["name"]
+
+    whole = run("whole", cut, None)
+    part = run("part", cut, 5)
+    assert checkpoint.load(part.newest_checkpoint).position.micro_batch == 7
+    assert run("rest", part.newest_checkpoint, None).weights == whole.weights
+    assert run("uncut", tmp_path / "first/checkpoints" / cut.name, None).weights != whole.weights

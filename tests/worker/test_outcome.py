@@ -37,6 +37,12 @@ def test_a_kill_from_outside_names_the_usual_reason(job_work):
     assert "memory" in end.failure.message
 
 
+def test_a_full_disk_is_told_by_the_exit_code_when_there_was_no_room_for_a_line(job_work):
+    end = outcome.of_run(job_work(), None, 74, stopped=False)
+
+    assert (end.outcome, end.failure.code) == ("failed", "disk_full")
+
+
 @pytest.mark.parametrize(("last", "expected"), [(None, "lost_worker"), (STOPPED, None), (FAILED, "timeout")])
 def test_the_end_of_a_run_that_nobody_watched(job_work, last, expected):
     end = outcome.of_abandoned(job_work(), last)

@@ -1,8 +1,9 @@
 """`python -m worker.training SPEC.json RUN_DIR`: one training run, with or without a service.
 
 SPEC.json is a job spec, or the RunOrder that a supervisor writes. Running it again on the same folder goes on from the
-newest checkpoint there. Exit codes: 0 succeeded, 1 failed, 75 stopped after SIGTERM or Ctrl-C; the last line of
-RUN_DIR/events.jsonl says the same. RUN_DIR/artifacts holds the model and its report.
+newest checkpoint there. Exit codes: 0 succeeded, 1 failed, 74 failed for want of room on the disk, 75 stopped after
+SIGTERM or Ctrl-C; the last line of RUN_DIR/events.jsonl says the same, if there was room for it. RUN_DIR/artifacts
+holds the model and its report.
 """
 
 import os

@@ -23,6 +23,11 @@ class Board:
         """Ask the ranks to save and leave; they agree on the step among themselves."""
         self._words[0] = 1
 
+    def restart(self) -> None:
+        """Forget the signs of life of ranks that are gone; a wish to stop stays."""
+        for number in range(1, len(self._words)):
+            self._words[number] = 0
+
     def tick(self, rank: int) -> None:
         """Called by a rank after each step and each validation batch: it is alive."""
         self._words[rank + 1] += 1

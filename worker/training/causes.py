@@ -2,14 +2,13 @@
 
 import errno
 
-import torch
 import torch.distributed as dist
 
 from app.contract.failures import Failure, FailureCode, failure
+from worker.training import memory
 from worker.training.errors import RunFailure
 
 # Neither CUDA nor gloo has exception classes of its own for these; the texts are those of torch 2.11 to 2.13.
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")
 _LOST_GPU = (
     "device lost", "GPU is lost", "uncorrectable ECC", "busy or unavailable", "no CUDA-capable device",
     "fallen off the bus", "hardware exception", "nvlink",
@@ -24,8 +23,17 @@ def explain(error: BaseException) -> Failure:
     """The failure that stands for an exception of a rank or of the planner."""
     if isinstance(error, RunFailure):
         return error.failure
+    if full := full_disk(error):
+        return failure(FailureCode.DISK_FULL, f"{type(full).__name__}: {full}")
     code, prefix = _code(error)
     return failure(code, f"{prefix}{type(error).__name__}: {error}")
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """The error about room on a disk that an error is or came from: libraries raise their own after it."""
+    if error is None or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return error
+    return full_disk(error.__cause__ or error.__context__)
 
 
 def is_consequence(told: Failure) -> bool:
@@ -44,9 +52,7 @@ def distance(told: Failure) -> int:
 
 
 def _code(error: BaseException) -> tuple[FailureCode, str]:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FailureCode.DISK_FULL, ""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if memory.ran_out(error):
         return FailureCode.OUT_OF_MEMORY, ""
     if isinstance(error, RuntimeError):
         return _code_of_torch(error)
@@ -55,8 +61,6 @@ def _code(error: BaseException) -> tuple[FailureCode, str]:
 
 def _code_of_torch(error: RuntimeError) -> tuple[FailureCode, str]:
     text = str(error).lower()
-    if any(part.lower() in text for part in _NO_MEMORY):
-        return FailureCode.OUT_OF_MEMORY, ""
     if any(part.lower() in text for part in _LOST_GPU):
         return FailureCode.LOST_GPU, ""
     if any(part in text for part in _PEER_GONE):

@@ -34,6 +34,7 @@ class Position:
     batch: int = 0  # completed in the epoch under way
     step: int = 0  # completed in the phase
     rollbacks: int = 0  # times that it diverged: each halves the rate
+    micro_batch: int | None = None  # most images a rank computes at once; null: its whole share
     best: float | None = None  # highest validation accuracy so far
     best_epoch: int = 0
     epoch_sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # loss, correct, samples of this epoch
@@ -86,13 +87,10 @@ def load(folder: Path) -> Snapshot:
     return Snapshot(Position(**progress["position"]), progress["identity"], tensors, progress["rng"])
 
 
-def newest_good(wanted: Path | None, folder: Path) -> tuple[Path | None, list[str]]:
-    """The checkpoint to go on from, and what was wrong with newer ones.
-
-    `wanted` and, if damaged, the ones before it in its folder; without it, the newest in `folder`.
-    """
+def newest_good(candidates: Iterable[Path]) -> tuple[Path | None, list[str]]:
+    """The first of the candidates that is whole, and what was wrong with those before it."""
     problems: list[str] = []
-    for candidate in _candidates(wanted, folder):
+    for candidate in candidates:
         try:
             verify(candidate)
         except Damaged as damage:
@@ -105,6 +103,11 @@ def newest_good(wanted: Path | None, folder: Path) -> tuple[Path | None, list[st
 def in_order(folder: Path) -> list[Path]:
     """The complete checkpoints under a folder, oldest first."""
     return sorted((path for path in folder.glob("*-*") if _age(path)), key=_age)
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The complete checkpoints under a folder, by their place in the run."""
+    return in_order(folder)[::-1]
 
 
 def remove(folder: Path) -> None:
@@ -120,13 +123,6 @@ def remove_unfinished(folder: Path) -> None:
     """Delete what was being written when the run ended. Call it when nobody writes there any more."""
     for partial in folder.glob(".*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _candidates(wanted: Path | None, folder: Path) -> list[Path]:
-    if wanted is None:
-        return in_order(folder)[::-1]
-    before = [path for path in in_order(wanted.parent) if _age(path) < _age(wanted)]
-    return [wanted, *before[::-1]]
 
 
 def _age(folder: Path) -> tuple[int, int]:

@@ -22,6 +22,8 @@ def main(request: Path, out: Path) -> int:
         return _answer(out, facts(check(task.path, task.bad_image_share)), 0)
     except RunFailure as error:
         return _answer(out, error.failure, 1)
+    except MemoryError as error:
+        return _answer(out, failure(FailureCode.OUT_OF_MEMORY, f"The data set's check: {error}"), 1)
     except Exception as error:  # noqa: BLE001 - the caller must be told whatever it is
         return _answer(out, failure(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"), 1)
 

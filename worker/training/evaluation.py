@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from worker.training.distributed import Ranks
+from worker.training.memory import AsManyAsFit
 from worker.training.precision import Precision
 
 
@@ -33,16 +34,24 @@ def evaluate(
     precision: Precision,
     tick: Callable[[], None],
 ) -> Score:
-    """Score `network` on this rank's `batches` of (images_NCHW, labels_N), and add up over the ranks."""
+    """Score `network` on this rank's `batches` of (images_NCHW, labels_N), and add up over the ranks.
+
+    A batch that does not fit into memory is scored in pieces: no rank waits for another here.
+    """
     ranks.share_buffers(network)
     network.eval()
     sums_3 = torch.zeros(3, dtype=torch.float64, device=ranks.device)
+
+    def score(images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+        with precision.autocast():
+            logits_NK = network(images_NCHW)
+            loss = F.cross_entropy(logits_NK, labels_N)  # autocast computes it in fp32
+        return row(loss, logits_NK, labels_N)
+
+    fitting = AsManyAsFit()
     with torch.no_grad():
-        for images_NCHW, labels_N in batches:
-            with precision.autocast():
-                logits_NK = network(images_NCHW)
-                loss = F.cross_entropy(logits_NK, labels_N)  # autocast computes it in fp32
-            sums_3 += row(loss, logits_NK, labels_N)
+        for batch in batches:
+            sums_3 += fitting.sum(score, *batch)
             tick()
     network.train()
     loss_sum, right, samples = ranks.sum_later(sums_3.cpu()).result().tolist()

@@ -15,7 +15,9 @@ from app.contract.events import Reported
 from app.contract.failures import Failure
 
 FAILURE_MARK = b"!"
-"""A line that begins with it is a `Failure`; every other one is an event without its number."""
+"""A line that begins with it is a `Failure`."""
+SMALLER_MARK = b"<"
+"""One that begins with it: how many images at a time the process would try next. Every other one is an event."""
 
 
 def line(kind: type[Reported], fields: dict[str, Any]) -> bytes:
@@ -67,9 +69,14 @@ class Reporter:
         if not self._muted:
             self._waiting.put((kind, {"time": datetime.now(UTC), **fields}))
 
-    def fail(self, failure: Failure) -> None:
-        """Tell why this process cannot go on, after everything it sent before."""
+    def fail(self, failure: Failure, smaller: int | None = None) -> None:
+        """Tell why this process cannot go on, after everything it sent before.
+
+        `smaller`: with so many images at a time it might, see `memory`.
+        """
         self.close()
+        if smaller is not None:
+            _write(self._pipe, SMALLER_MARK + b"%d\n" % smaller)
         _write(self._pipe, FAILURE_MARK + failure.model_dump_json().encode() + b"\n")
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from worker.training import image_files
 from worker.training.image_folder import Layout, bad, survey
 
 _THREADS = 4  # at most: each may hold a decoded image of 300 MB
-_NAMED = 1_000  # refused files that are kept by name
+_NAMED = 1_000  # refused files that are kept by name,
+_NAMED_BYTES = 100_000  # in so many bytes of names and reasons: the service reads bodies of 1 MiB
 
 
 class Manifest(BaseModel):
@@ -110,11 +112,17 @@ def _manifest(layout: Layout, seen: Sequence[_Seen | str]) -> Manifest:
         labels=[layout.labels[index] for index, _ in usable],
         in_validation=[layout.in_validation[index] for index, _ in usable],
         sizes=[look.size for _, look in usable],
-        refused=refused[:_NAMED],
+        refused=_few_enough(refused),
         refused_count=len(refused),
         size_bytes=sum(look.size_bytes for _, look in usable),
         sha256=hashlib.sha256("".join(f"{digest} {name}\n" for name, digest in lines).encode()).hexdigest(),
     )
+
+
+def _few_enough(refused: Sequence[RefusedFile]) -> list[RefusedFile]:
+    """The first of the refused files, as many as a report can carry."""
+    ends = accumulate(len(each.model_dump_json()) for each in refused[:_NAMED])
+    return [each for each, end in zip(refused, ends, strict=False) if end <= _NAMED_BYTES]
 
 
 def _judge(manifest: Manifest, bad_image_share: float) -> None:
@@ -122,7 +130,7 @@ def _judge(manifest: Manifest, bad_image_share: float) -> None:
     if not files:
         raise bad("The class folders hold no files at all.")
     if manifest.refused_count > bad_image_share * files:
-        first = "; ".join(f"{refused.name} {refused.reason}" for refused in manifest.refused[:10])
+        first = "; ".join(f"{_short(refused.name)} {refused.reason}" for refused in manifest.refused[:10])
         allowed = f"at most {bad_image_share:.3g} of all may be"
         raise bad(f"{manifest.refused_count} of {files} files cannot be used ({allowed}). The first: {first}.")
     filled = set(zip(manifest.labels, manifest.in_validation, strict=True))
@@ -131,3 +139,8 @@ def _judge(manifest: Manifest, bad_image_share: float) -> None:
         if empty:
             part = (" in val/" if is_validation else " in train/") if manifest.has_validation else ""
             raise bad(f"No usable image{part} of class {', '.join(repr(name) for name in empty[:10])}.")
+
+
+def _short(name: str) -> str:
+    """A name as it fits into a message beside nine others."""
+    return name if len(name) <= 200 else f"{name[:99]}...{name[-98:]}"

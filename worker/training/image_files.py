@@ -51,6 +51,8 @@ def decode(content: bytes, channels: int) -> Image:
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[channels])
     except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError(f"An image of {len(content)} bytes does not fit into memory.") from error
         if "CV_IO_MAX_IMAGE" in str(error):
             raise Unusable(f"has more than {MAX_PIXELS:,} pixels") from error
         raise Unusable("cannot be decoded") from error

@@ -15,6 +15,7 @@ from app.contract.views import RefusedFile
 from worker.training.errors import RunFailure
 
 _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # what desktops leave behind; nobody meant it to be trained on
+_DEEPEST = 50  # folders below a class folder: a tree of thousands would exhaust the stack, and then the path's length
 TRAIN, VALIDATION = "train", "val"
 
 
@@ -89,7 +90,7 @@ def _folders(root: Path, part: str, refused: list[RefusedFile]) -> list[str]:
         name = f"{part}/{entry.name}".lstrip("/")
         if entry.is_dir(follow_symlinks=False):
             found.append(entry.name) if _is_text(entry.name) else refused.append(_unreadable_name(name))
-        elif entry.is_dir():
+        elif _leads_to_folder(entry):
             refused.append(RefusedFile(name=name, reason="is a link to a folder; links to folders are not followed"))
     return found
 
@@ -104,15 +105,18 @@ def _add_files(layout: Layout, folder: str, label: int, *, in_validation: bool) 
             layout.in_validation.append(in_validation)
 
 
-def _files(root: str, folder: str) -> Iterator[tuple[str, str]]:
+def _files(root: str, folder: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Every file below a folder, with the reason why it is refused unread, or an empty one."""
     for entry in _entries(Path(root, folder)):
         name = f"{folder}/{entry.name}"
         if not _is_text(entry.name):
             yield _unreadable_name(name).name, _unreadable_name(name).reason
         elif entry.is_dir(follow_symlinks=False):
-            yield from _files(root, name)
-        elif entry.is_dir():
+            if depth < _DEEPEST:
+                yield from _files(root, name, depth + 1)
+            else:
+                yield name, f"lies more than {_DEEPEST} folders below its class"
+        elif _leads_to_folder(entry):
             yield name, "is a link to a folder; links to folders are not followed"
         else:
             yield name, ""
@@ -125,6 +129,14 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise bad(f"{folder} cannot be listed: {error.strerror}.") from error
     return sorted(entries, key=lambda entry: natural(entry.name))
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    """Whether a link ends at a folder; one that goes round in circles ends nowhere."""
+    try:
+        return link.is_dir()
+    except OSError:
+        return False
 
 
 def _is_text(name: str) -> bool:

@@ -22,16 +22,18 @@ import torch.distributed as dist
 
 from app.contract.events import Failed, Noted, PhaseBegun, Planned, Succeeded
 from app.contract.events import Stopped as StoppedEvent
-from app.contract.failures import Failure
+from app.contract.failures import Failure, FailureCode
 from app.contract.report import Report
 from app.contract.work import RunOrder
 from worker.training import causes, checkpoint, logs, measure, planning
 from worker.training.board import Board
 from worker.training.errors import RunFailure
 from worker.training.events import EventLog, Reporter
+from worker.training.memory import TooLarge
 from worker.training.precision import refuse_unsupported
-from worker.training.processes import STOPPED, Child, fork
+from worker.training.processes import DISK_FULL, STOPPED, Child, fork
 from worker.training.rank import Place, work
+from worker.training.site import Start
 from worker.training.watch import Limits, Stopped, Watch
 from worker.training.watchdog import Watchdog
 
@@ -47,9 +49,14 @@ def launch(order: RunOrder) -> int:
     Call it in a process with a single thread that has run no torch operation: it forks.
     """
     run_dir = Path(order.paths.run_dir)
-    for name in ("logs", "checkpoints", "artifacts"):
-        (run_dir / name).mkdir(parents=True, exist_ok=True)
-    (run_dir / ORDER).write_text(order.model_dump_json(), encoding="utf-8")
+    try:
+        for name in ("logs", "checkpoints", "artifacts"):
+            (run_dir / name).mkdir(parents=True, exist_ok=True)
+        (run_dir / ORDER).write_text(order.model_dump_json(), encoding="utf-8")
+    except OSError as error:
+        if causes.full_disk(error):
+            return DISK_FULL
+        raise
     launch = Launch(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.spec.distributed.processes))
     with _stop_signals(launch.limits):
         return launch.to_the_end()
@@ -79,47 +86,80 @@ class Launch:
         except Exception as error:
             if not isinstance(error, RunFailure):
                 log.exception("The launcher cannot go on")
-            self._tell(causes.explain(error))
-            return FAILED
+            return self._tell(causes.explain(error))
         self.events.write(Succeeded, report=report, artifacts=measure.artifacts(self.run_dir))
         return SUCCEEDED
 
-    def _tell(self, told: Failure) -> None:
-        """Write the last line; what a full disk holds of an unfinished checkpoint makes room for it."""
+    def _tell(self, told: Failure) -> int:
+        """Write the last line; what a full disk holds of an unfinished checkpoint makes room for it.
+
+        The exit code says it too, for there may be no room for a line.
+        """
         checkpoint.remove_unfinished(self.run_dir / "checkpoints")
         try:
             self.events.write(Failed, failure=told)
         except OSError as error:
             log.error("%s (events.jsonl cannot say so: %s)", told.message, error)
+            return DISK_FULL if causes.full_disk(error) else FAILED
+        return DISK_FULL if told.code is FailureCode.DISK_FULL else FAILED
 
     def _run(self) -> Report:
         self.events.write(PhaseBegun, phase="planning")
-        resumed = self._resumed()
-        planner = self._fork("planner", self._plan)
-        self._train(planner, resumed)
+        self._train(Start(self._resumed()))
         self.events.write(PhaseBegun, phase="measuring")
         return self._measure()
 
-    def _train(self, planner: Child, resumed: Path | None) -> None:
-        """Fork the ranks, host the store, and wait for all; the planner works beside the first seconds of training."""
+    def _train(self, start: Start) -> None:
+        """Start the ranks, and again with fewer images at a time as long as they say that this may do."""
         import_module("torch._dynamo")  # DDP and the optimizers do when first used: once here, not in every rank
 
+        planned = False
+        while True:
+            planner = None if planned else self._fork("planner", self._plan)
+            try:
+                return self._start_ranks(start, planner)
+            except TooLarge as trouble:
+                planned = planner is None or planner.exit_code == 0
+                start = self._with_less(start, trouble)
+
+    def _start_ranks(self, start: Start, planner: Child | None) -> None:
+        """Fork the ranks, host the store, and wait for all; the planner works beside the first seconds of training."""
         world = self.order.spec.distributed.processes
         with socket.create_server(("127.0.0.1", 0), backlog=world) as door:
             port: int = door.getsockname()[1]
-            place = Place(self.order, self.board, resumed, port)
+            place = Place(self.order, self.board, start, port)
             ranks = [self._fork(f"rank{number}", _rank_body(place, number, door)) for number in range(world)]
             store = dist.TCPStore(  # type: ignore[attr-defined]
                 "127.0.0.1", port, world, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()
             )
-        self._watch([planner, *ranks], Watchdog(time.monotonic()), planner)
-        del store  # its thread ends: from here on this process may fork again
+        try:
+            self._watch([planner, *ranks] if planner else ranks, Watchdog(time.monotonic()), planner)
+        finally:
+            del store  # its thread ends: from here on this process may fork again
+
+    def _with_less(self, start: Start, trouble: TooLarge) -> Start:
+        """After the ranks ran out of memory: from their last checkpoint, with fewer images at a time."""
+        folder = self.run_dir / "checkpoints"
+        checkpoint.remove_unfinished(folder)
+        self.board.restart()
+        found = checkpoint.newest_good(checkpoint.newest_first(folder))[0] or start.checkpoint
+        message = (
+            f"{trouble} All processes now take at most {trouble.smaller} at a time and add up the gradients; the batch "
+            f"stays {self.order.spec.training.batch_size}. Going on from {found.name if found else 'the beginning'}."
+        )
+        data = {"micro_batch": trouble.smaller}
+        self.events.write(Noted, level="warning", code="micro_batch_halved", message=message[-4000:], data=data)
+        return Start(found, trouble.smaller)
 
     def _measure(self) -> Report:
         """In a clean process, which knows nothing but the files; its report becomes an artifact."""
         order, found = self.run_dir / ORDER, self.run_dir / ".report.json"
-        command = [sys.executable, "-m", measure.__name__, str(order), str(found)]
-        self._watch([self._fork("measure", lambda _pipe: os.execv(command[0], command))])
+
+        def body(pipe: int) -> int:
+            os.set_inheritable(pipe, True)
+            os.execv(sys.executable, [sys.executable, "-m", measure.__name__, str(order), str(found), str(pipe)])
+
+        self._watch([self._fork("measure", body)])
         found.replace(self.run_dir / measure.ARTIFACTS / measure.REPORT)
         return Report.model_validate_json((self.run_dir / measure.ARTIFACTS / measure.REPORT).read_bytes())
 
@@ -144,9 +184,14 @@ class Launch:
         return 0
 
     def _resumed(self) -> Path | None:
-        """What to go on from: the checkpoint ordered or the newest here; a damaged one gives way to the one before."""
-        wanted = self.order.paths.resume
-        found, problems = checkpoint.newest_good(Path(wanted) if wanted else None, self.run_dir / "checkpoints")
+        """What to go on from: the checkpoint ordered or the newest here; a damaged one gives way to the one before.
+
+        Those that were ordered are known by rows; a folder is looked through only in a run by hand, where none is.
+        """
+        paths = self.order.paths
+        older = [each for each in map(Path, paths.resume_older) if each.exists()]  # only the last are kept
+        ordered = [Path(paths.resume), *older] if paths.resume else []
+        found, problems = checkpoint.newest_good(ordered or checkpoint.newest_first(self.run_dir / "checkpoints"))
         if problems:
             where = f"going on from {found.name}" if found else "starting anew"
             message = f"Damaged checkpoints are passed over, {where}: {'; '.join(problems)}"[:4000]

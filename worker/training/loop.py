@@ -1,6 +1,7 @@
 """The training loop, with the only `backward()` of the project."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from worker.training.checkpoint import Position
 from worker.training.council import Council, Decision
 from worker.training.distributed import Ranks
 from worker.training.evaluation import row
+from worker.training.memory import MicroBatch
 from worker.training.precision import Precision
 
 # N = samples of this rank in a step, K = classes
@@ -28,6 +30,7 @@ class Trainee:
     precision: Precision
     rate: Callable[[int], float]
     position: Position
+    micro_batch: MicroBatch
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Share:
     labels_N: torch.Tensor
     batch_samples: int
 
+    def cut(self, pieces: int) -> Iterator["Share"]:
+        """The share in pieces whose sizes differ by at most 1."""
+        both = zip(self.images_NCHW.tensor_split(pieces), self.labels_N.tensor_split(pieces), strict=True)
+        return (Share(images_MCHW, labels_M, self.batch_samples) for images_MCHW, labels_M in both)
+
 
 def train_epoch(
     trainee: Trainee,
@@ -46,29 +54,43 @@ def train_epoch(
     council: Council,
     on_step: Callable[[int, float, int], None],
 ) -> Iterator[Decision]:
-    """Make a step for each share; yields when the ranks decided to save or to stop after the step just made."""
+    """Make a step for each share; yields when the ranks decided to save or to stop after the step just made.
+
+    Raises `TooLarge` when memory runs out in a step, or while a share is made beside one.
+    """
     position = trainee.position
-    for share in shares:
-        rate = trainee.rate(position.step + 1)
-        row_3 = _step(trainee, share, rate, ranks.world)
-        position.batch += 1
-        position.step += 1
-        on_step(position.step, rate, share.batch_samples)
-        decision = council.after_step(position.step, row_3)
-        if decision.save or decision.stop:
-            yield decision
+    with trainee.micro_batch.fitting():
+        for share in shares:
+            rate = trainee.rate(position.step + 1)
+            row_3 = _step(trainee, share, rate, ranks)
+            position.batch += 1
+            position.step += 1
+            on_step(position.step, rate, share.batch_samples)
+            decision = council.after_step(position.step, row_3)
+            if decision.save or decision.stop:
+                yield decision
 
 
-def _step(trainee: Trainee, share: Share, rate: float, world: int) -> torch.Tensor:
+def _step(trainee: Trainee, share: Share, rate: float, ranks: Ranks) -> torch.Tensor:
     """One optimizer step; returns this rank's row for the council. The host never waits for the device here."""
-    weight = world * len(share.labels_N) / share.batch_samples
-    row_3 = _gradients(trainee.wrapped, share, weight, trainee.precision, trainee.scaler)
+    row_3 = _accumulate(trainee, share, ranks)
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
     trainee.scaler.step(trainee.optimizer)
     trainee.scaler.update()
     trainee.optimizer.zero_grad(set_to_none=True)
     return row_3
+
+
+def _accumulate(trainee: Trainee, share: Share, ranks: Ranks) -> torch.Tensor:
+    """Add the gradients of the share, piece by piece in order; only the last piece's backward pass exchanges them."""
+    pieces = list(share.cut(trainee.micro_batch.pieces(len(share.labels_N))))
+    rows_P3 = []
+    for piece in pieces:
+        weight = ranks.world * len(piece.labels_N) / share.batch_samples
+        with nullcontext() if piece is pieces[-1] else ranks.apart(trainee.wrapped):
+            rows_P3.append(_gradients(trainee.wrapped, piece, weight, trainee.precision, trainee.scaler))
+    return torch.stack(rows_P3).sum(0)
 
 
 def _gradients(

@@ -36,6 +36,11 @@ class Material:
         size = self.order.spec.training.batch_size
         return sampling.steps_per_epoch(len(self.loaded.train), size, self.ranks.world)
 
+    @property
+    def largest_share(self) -> int:
+        """Most images that any rank has in any step."""
+        return sampling.largest_share(len(self.loaded.train), self.order.spec.training.batch_size, self.ranks.world)
+
     def shares(self, epoch: int, first_batch: int) -> Iterator[Share]:
         """This rank's part of each step of an epoch (from 0), beginning with `first_batch`."""
         training = self.order.spec.training

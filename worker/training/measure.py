@@ -1,13 +1,15 @@
 """The report: what the job ships, reloaded from its files in a clean process and measured beside what it came from.
 
-`python -m worker.training.measure ORDER.json OUT.json` is that process.
+`python -m worker.training.measure ORDER.json OUT.json PIPE` is that process; PIPE, a descriptor, hears of a failure.
 """
 
+import logging
 import os
 import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,12 @@ from app.contract.events import ArtifactFile
 from app.contract.models import Checkpoint
 from app.contract.report import Latency, Machine, Measurement, Ratios, Report
 from app.contract.work import RunOrder
-from worker.training import augment, cost, data, models, normalization, timing
+from worker.training import augment, causes, cost, data, logs, models, normalization, timing
 from worker.training.card import BASELINE, DTYPES, MODEL, ModelCard
+from worker.training.events import Reporter
 from worker.training.export import described, probe, rebuild, tensors_of
 from worker.training.loader import Loader
+from worker.training.memory import AsManyAsFit
 from worker.training.normalization import Normalization
 
 ARTIFACTS = "artifacts"
@@ -33,6 +37,8 @@ MOST_THREADS = 4
 """More threads than this make the latency of one image worse on many hosts, and the figure less repeatable."""
 TOLERANCE = 1e-3
 """Of the outputs, relative to the largest: another memory format or device adds up in another order."""
+
+log = logging.getLogger(__name__)
 
 
 def artifacts(run_dir: Path) -> list[ArtifactFile]:
@@ -109,16 +115,24 @@ def _accuracies(order: RunOrder, networks: Sequence[tuple[nn.Module, ModelCard]]
     images = data.load(order).validation
     loader = Loader(images, augment.compile(order.spec), threads=torch.get_num_threads())
     right = [0] * len(networks)
+    fitting = AsManyAsFit()
     try:
         for images_NHWC, labels_N in loader.evaluate(_batches(len(images))):
             for index, (network, card) in enumerate(networks):
                 scaling = Normalization(card.normalization.mean, card.normalization.std)
-                dtype = next(network.parameters()).dtype
-                images_NCHW = normalization.apply(images_NHWC.to(device), scaling, dtype)
-                right[index] += int((network(images_NCHW).argmax(1).cpu() == labels_N).sum())
+                hits = partial(_hits, network, scaling, device)
+                right[index] += int(fitting.sum(hits, images_NHWC, labels_N))
     finally:
         loader.close()
     return [count / len(images) for count in right]
+
+
+def _hits(
+    network: nn.Module, scaling: Normalization, device: torch.device, images_NHWC: torch.Tensor, labels_N: torch.Tensor
+) -> torch.Tensor:
+    dtype = next(network.parameters()).dtype
+    images_NCHW = normalization.apply(images_NHWC.to(device), scaling, dtype)
+    return (network(images_NCHW).argmax(1).cpu() == labels_N).sum()
 
 
 def _batches(images: int) -> list[npt.NDArray[np.int64]]:
@@ -171,12 +185,19 @@ def _processor() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the Report, or say on stderr why there is none and exit with 1."""
-    if len(arguments) != 2:
+    """Write the Report, or tell the launcher, over its pipe, why there is none and exit with 1."""
+    if len(arguments) != 3:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    order = RunOrder.model_validate_json(Path(arguments[0]).read_bytes())
-    Path(arguments[1]).write_text(measured(order).model_dump_json(), encoding="utf-8")
+    order, out, pipe = arguments
+    logs.to_stderr()
+    try:
+        report = measured(RunOrder.model_validate_json(Path(order).read_bytes()))
+        Path(out).write_text(report.model_dump_json(), encoding="utf-8")
+    except Exception as error:
+        log.exception("There is no report")
+        Reporter(int(pipe)).fail(causes.explain(error))
+        return 1
     return 0
 
 

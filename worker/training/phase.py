@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from worker.training.council import Council, Diverging, Row
 from worker.training.errors import RunFailure
 from worker.training.evaluation import Score, evaluate
 from worker.training.loop import Trainee, settle, train_epoch
+from worker.training.memory import MicroBatch, least_images
 from worker.training.narrator import Narrator
 from worker.training.networks import build_network
 from worker.training.saver import all_finite, detached
@@ -88,7 +90,7 @@ class Work:
 
     def _save(self, *, is_best: bool, stop: bool) -> None:
         """Save, unless the weights are spoilt; leave, if that was decided. After the last epoch they must be good."""
-        healthy = self.council.non_finite == 0 and all_finite(self.trainee.network)
+        healthy = self._healthy()
         if healthy:
             self.site.save(_snapshot(self.site, self.trainee), is_best=is_best)
             self.council.saved()
@@ -97,6 +99,12 @@ class Work:
         if not healthy and self.trainee.position.epoch == self.site.order.spec.training.epochs:
             raise Diverging("The weights after the last epoch are no finite numbers.")
 
+    def _healthy(self) -> bool:
+        """Whether what would be saved holds numbers only. All ranks agree: running statistics are each rank's own."""
+        tensors = _tensors(self.trainee)
+        spoilt = self.council.non_finite > 0 or not all_finite([tensors["model"], tensors["optimizer"]])
+        return self.site.ranks.sum_later(torch.tensor([float(spoilt)])).result().item() == 0
+
 
 def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None) -> Work:
     """A network as it starts, or as `source` has it; the same on every rank."""
@@ -104,7 +112,9 @@ def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None)
     position = snapshot.position if snapshot else Position(phase)
     if rollbacks is not None:
         position.rollbacks = rollbacks
+    position.micro_batch = site.micro_batch
     network = build_network(site.order, site.material.loaded.classes, phase)
+    network.to(site.material.precision.weights)  # before weights are loaded: fp64 ones must not pass through fp32
     if snapshot:
         site.refuse_other(snapshot.identity)
         network.load_state_dict(snapshot.tensors["model"])
@@ -132,6 +142,7 @@ def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
         precision=material.precision,
         rate=lambda step: rate(step) * scale,
         position=position,
+        micro_batch=MicroBatch(material.largest_share, least_images(network), site.micro_batch),
     )
 
 
@@ -157,14 +168,17 @@ def _seed(site: Site, phase: Phase, snapshot: Snapshot | None) -> None:
 def _snapshot(site: Site, trainee: Trainee) -> Snapshot:
     """Called by all ranks; rank 0's copy is whole."""
     rng = site.gather(seeds.state(site.ranks.device))
-    tensors = {
+    copied = detached(_tensors(trainee)) if site.ranks.rank == 0 else {}
+    position = replace(trainee.position, epoch_sums=list(trainee.position.epoch_sums))
+    return Snapshot(position, site.identity, copied, rng)
+
+
+def _tensors(trainee: Trainee) -> dict[str, Any]:
+    return {
         "model": trainee.network.state_dict(),
         "optimizer": trainee.optimizer.state_dict(),
         "scaler": trainee.scaler.state_dict(),
     }
-    copied = detached(tensors) if site.ranks.rank == 0 else {}
-    position = replace(trainee.position, epoch_sums=list(trainee.position.epoch_sums))
-    return Snapshot(position, site.identity, copied, rng)
 
 
 def _step_back(site: Site, phase: Phase, resumed: Path | None, rollbacks: int, trouble: Diverging) -> Path | None:

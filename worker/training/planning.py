@@ -80,7 +80,7 @@ class _Steps:
     @property
     def largest_share(self) -> int:
         """Most images that one process has in one step."""
-        return -(-max(self._sizes()) // self.processes)
+        return sampling.largest_share(self.images, self.batch_size, self.processes)
 
     @property
     def smallest_share(self) -> int:

@@ -7,17 +7,20 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.contract.failures import Failure, FailureCode, failure
-from worker.training.events import FAILURE_MARK
+from worker.training.events import FAILURE_MARK, SMALLER_MARK
 
 PR_SET_PDEATHSIG = 1
 STOPPED = 75
 """Exit code of a process that was asked to stop and did (EX_TEMPFAIL: try again later)."""
 STOPPED_UNSAVED = 76
 """The same, but its last steps are lost; known only between ranks and launcher."""
+DISK_FULL = 74
+"""Exit code of a launcher whose disk is full (EX_IOERR): it may not have been able to write that down."""
 DUMP_STACKS = signal.SIGUSR1
 
 _libc = ctypes.CDLL(None, use_errno=True)  # looked up before forking: a child should not load libraries
@@ -34,6 +37,7 @@ class Child:
     exit_code: int | None = None
     is_silent: bool = False  # it closed its end of the pipe
     failure: Failure | None = None
+    smaller: int | None = None  # images at a time with which it might not have failed
     dismissed: bool = False
     _unfinished: bytes = field(default=b"", repr=False)
 
@@ -45,10 +49,17 @@ class Child:
         arrived, is_last = _available(self.pipe)
         lines = (self._unfinished + arrived).split(b"\n")
         self._unfinished = lines.pop()
-        for text in lines:
-            if text.startswith(FAILURE_MARK):
-                self.failure = Failure.model_validate_json(text.removeprefix(FAILURE_MARK))
-        return [text + b"\n" for text in lines if not text.startswith(FAILURE_MARK)], is_last
+        return [text + b"\n" for text in lines if not self._kept(text)], is_last
+
+    def _kept(self, text: bytes) -> bool:
+        """Whether a line was for us, and no event."""
+        if text.startswith(FAILURE_MARK):
+            self.failure = Failure.model_validate_json(text.removeprefix(FAILURE_MARK))
+        elif text.startswith(SMALLER_MARK):
+            self.smaller = int(text.removeprefix(SMALLER_MARK))
+        else:
+            return False
+        return True
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, to this very process and never to another that got its number."""
@@ -109,11 +120,13 @@ def _in_child(parent: int, reading: int, writing: int, log: Path, body: Callable
         faulthandler.register(DUMP_STACKS)
         return body(writing)
     except BaseException:  # noqa: BLE001  (nothing may climb into the parent's code)
-        traceback.print_exc()
+        with suppress(OSError):  # the disk may be full
+            traceback.print_exc()
         return 1
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
 
 
 def die_with(parent: int) -> None:
@@ -145,4 +158,5 @@ def _available(pipe: int) -> tuple[bytes, bool]:
 def _end(exit_code: int) -> str:
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
-    return f"was killed by {signal.Signals(-exit_code).name}"
+    hint = ", as the kernel does when memory runs out" if exit_code == -signal.SIGKILL else ""
+    return f"was killed by {signal.Signals(-exit_code).name}{hint}"

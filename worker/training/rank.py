@@ -1,10 +1,8 @@
 """One training process: takes its seat, does the run, and tells the launcher why when it cannot."""
 
+import logging
 import os
-import sys
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -13,9 +11,12 @@ from worker.training import causes, logs
 from worker.training.board import Board
 from worker.training.distributed import Seat, connect
 from worker.training.events import Reporter
+from worker.training.memory import TooLarge
 from worker.training.processes import STOPPED, STOPPED_UNSAVED
 from worker.training.run import run
-from worker.training.site import StopRun
+from worker.training.site import Start, StopRun
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Place:
 
     order: RunOrder
     board: Board
-    resumed: Path | None
+    start: Start
     port: int | None
 
 
@@ -37,9 +38,9 @@ def work(place: Place, number: int, pipe: int) -> int:
     except StopRun as stop:
         reporter.close()
         return STOPPED if stop.saved else STOPPED_UNSAVED
-    except BaseException as error:  # noqa: BLE001  (whatever it is, the user is told)
-        traceback.print_exc(file=sys.stderr)
-        reporter.fail(causes.explain(error))
+    except BaseException as error:
+        log.exception("The rank cannot go on")
+        reporter.fail(causes.explain(error), error.smaller if isinstance(error, TooLarge) else None)
         return 1
     reporter.close()
     return 0
@@ -51,7 +52,7 @@ def _run(place: Place, number: int, reporter: Reporter) -> None:
     device = _device(place.order, number)
     torch.set_num_threads(threads)
     ranks = connect(place.order.spec.distributed, Seat(number, world, device, place.port))
-    run(place.order, ranks, place.board, reporter, place.resumed, threads)
+    run(place.order, ranks, place.board, reporter, place.start, threads)
     ranks.close()
 
 

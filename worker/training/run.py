@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.contract.events import Noted, Phase, PhaseBegun
 from app.contract.work import RunOrder
-from worker.training import checkpoint, export, phase
+from worker.training import checkpoint, export, memory, phase
 from worker.training.board import Board
 from worker.training.card import BASELINE, MODEL, Scaling
 from worker.training.distributed import Ranks
@@ -13,26 +13,26 @@ from worker.training.events import Reporter
 from worker.training.loop import Trainee
 from worker.training.material import prepare
 from worker.training.saver import Saver
-from worker.training.site import Site
+from worker.training.site import Site, Start
 
 log = logging.getLogger(__name__)
 
 
-def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, resumed: Path | None, threads: int) -> None:
-    """Train every network of the order, from the start or from the checkpoint `resumed`, and leave them as files.
+def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: Start, threads: int) -> None:
+    """Train every network of the order, from the beginning or from a checkpoint, and leave them as files.
 
     Raises `RunFailure`, or `StopRun` when it was asked to stop and saved.
     """
     run_dir = Path(order.paths.run_dir)
     material = prepare(order, ranks, threads)
     saver = Saver(run_dir, reporter) if ranks.rank == 0 else None
-    site = Site(order, run_dir, ranks, board, reporter, material, saver)
+    site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
     _tell_skipped(site)
-    begun = _begun(site, resumed)
+    begun = _begun(site, start.checkpoint)
     try:
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
-            trainee = phase.train(site, name, resumed if name == begun else None)
+            trainee = phase.train(site, name, start.checkpoint if name == begun else None)
             _export(site, name, trainee)
     finally:
         material.close()
@@ -45,6 +45,7 @@ def _begun(site: Site, resumed: Path | None) -> Phase:
     if resumed is None:
         return site.phases[0]
     position = checkpoint.load(resumed).position
+    site.micro_batch = memory.smaller_of(site.micro_batch, position.micro_batch)
     site.take_over(resumed)
     message = f"Going on from {resumed.name}: {position.phase}, epoch {position.epoch}, step {position.step}."
     log.info(message)

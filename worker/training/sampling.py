@@ -4,6 +4,7 @@ The global batch is the same whatever the number of ranks; each sample is seen e
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,12 @@ def batch_edges(images: int, batch_size: int, ranks: int) -> list[int]:
 def steps_per_epoch(images: int, batch_size: int, ranks: int) -> int:
     """Optimizer steps that one pass over the training images takes."""
     return len(batch_edges(images, batch_size, ranks)) - 1
+
+
+def largest_share(images: int, batch_size: int, ranks: int) -> int:
+    """Most images that any rank has in any step."""
+    edges = batch_edges(images, batch_size, ranks)
+    return -(-max(after - before for before, after in pairwise(edges)) // ranks)
 
 
 def batches(images: int, batch_size: int, ranks: int, seed: int, epoch: int) -> list[Indices]:

@@ -22,6 +22,7 @@ class Saver:
         self._run_dir = run_dir
         self._reporter = reporter
         self._pool = ThreadPoolExecutor(1, "saver")
+        self._pool.submit(int)  # its thread starts now: later, memory may be too short for a stack
         self._under_way: Future[None] | None = None
         self._best: Path | None = None
 
@@ -86,6 +87,12 @@ def detached(value: Any) -> Any:
     return value
 
 
-def all_finite(model: torch.nn.Module) -> bool:
-    """Whether every weight is a number. The same answer on every rank, since weights are."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
+def all_finite(value: Any) -> bool:
+    """Whether a tree of tensors and plain values holds neither NaN nor infinity in any tensor."""
+    if isinstance(value, torch.Tensor):
+        return not value.is_floating_point() or bool(torch.isfinite(value).all())
+    if isinstance(value, dict):
+        return all(all_finite(each) for each in value.values())
+    if isinstance(value, list | tuple):
+        return all(all_finite(each) for each in value)
+    return True

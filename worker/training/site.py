@@ -23,6 +23,14 @@ from worker.training.saver import Saver
 _NOT_IDENTITY = {"name", "labels", "priority", "distributed", "limits"}
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a group of ranks goes on from, and how many images it computes at once: null where it may try all."""
+
+    checkpoint: Path | None = None
+    micro_batch: int | None = None
+
+
 class StopRun(Exception):
     """All ranks agreed to stop after the same step. `saved`: a checkpoint of that step is durable."""
 
@@ -42,6 +50,7 @@ class Site:
     reporter: Reporter
     material: Material
     saver: Saver | None  # rank 0's
+    micro_batch: int | None = None  # most images at a time, for every network of the run
 
     @property
     def phases(self) -> list[Phase]:

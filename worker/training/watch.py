@@ -1,6 +1,7 @@
 """Waiting for the processes of a run: their reports are written down, and none outlives the failure of another."""
 
 import selectors
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from worker.training import causes
 from worker.training.board import Board
 from worker.training.errors import RunFailure
 from worker.training.events import EventLog
+from worker.training.memory import TooLarge
 from worker.training.processes import DUMP_STACKS, STOPPED, STOPPED_UNSAVED, Child
 from worker.training.watchdog import Watchdog
 
@@ -63,7 +65,10 @@ class Watch:
     _failing_since_s: float | None = None
 
     def until_all_end(self) -> None:
-        """Return when all have done their work. Raises `RunFailure` with the cause, or `Stopped`; then none is left."""
+        """Return when all have done their work. Raises `RunFailure` with the cause, or `Stopped`; then none is left.
+
+        `TooLarge`, a `RunFailure` too, says that starting them again with fewer images at a time may do.
+        """
         for child in self.children:
             self._selector.register(child.pipe, selectors.EVENT_READ, (self._read, child))
             self._selector.register(child.pidfd, selectors.EVENT_READ, (self._ended, child))
@@ -132,6 +137,7 @@ class Watch:
     def _end_hang(self, limit_s: float) -> None:
         for child in self._alive():
             child.signal(DUMP_STACKS)
+            child.signal(signal.SIGCONT)  # one that is stopped takes no other signal before
         time.sleep(STACKS_S)
         self._kill()
         message = f"No step was made for {limit_s:.0f} s; the stacks of all processes are in their logs."
@@ -146,6 +152,9 @@ class Watch:
 
     def _conclude(self) -> None:
         told = sorted(self._failures(), key=causes.distance)
+        smaller = [child.smaller for child in self.children if child.smaller is not None]
+        if smaller and told[0].code is FailureCode.OUT_OF_MEMORY:
+            raise TooLarge(told[0].message, min(smaller))
         if told:
             raise RunFailure(told[0].code, told[0].message, told[0].errors)
         codes = {child.exit_code for child in self.children}

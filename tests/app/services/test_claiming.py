@@ -98,7 +98,22 @@ def test_the_next_attempt_goes_on_from_the_newest_checkpoint(service, pass_time)
     again = service.claim()
     folder = service.database.settings.attempt_dir(job, 1)
     assert again.order.paths.resume == str(folder / "checkpoints/training-00000020")
+    assert again.order.paths.resume_older == [str(folder / "checkpoints/training-00000010")]
     assert again.order.paths.run_dir == str(service.database.settings.attempt_dir(job, 2))
+
+
+def test_the_attempt_after_that_knows_the_checkpoints_of_both(service, pass_time):
+    job, work = service.running()
+    for saved in ((10, 20), (30,)):
+        service.report(work, *(checkpoint(step) for step in saved))
+        service.finish(work, "failed", "lost_gpu")
+        pass_time(600)
+        work = service.claim()
+    attempts = [service.database.settings.attempt_dir(job, number) / "checkpoints" for number in (2, 1, 1)]
+    found = [work.order.paths.resume, *work.order.paths.resume_older]
+    assert found == [
+        str(folder / f"training-000000{step}") for folder, step in zip(attempts, (30, 20, 10), strict=True)
+    ]
 
 
 def test_time_of_earlier_attempts_is_taken_from_the_limit(service, pass_time):

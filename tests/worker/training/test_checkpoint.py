@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -54,23 +55,28 @@ def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path: Path) -> None:
         checkpoint.save(snapshot(step), tmp_path)
     checkpoint.save(snapshot(9, "baseline"), tmp_path)
     (tmp_path / "training-00000011/state.pt").write_bytes(b"")
-    found, problems = checkpoint.newest_good(None, tmp_path)
+    found, problems = checkpoint.newest_good(checkpoint.newest_first(tmp_path))
     assert found == tmp_path / "training-00000005"
     assert len(problems) == 1
     assert "training-00000011/state.pt" in problems[0]
 
 
-def test_one_that_was_asked_for_gives_way_to_those_before_it_only(tmp_path: Path) -> None:
-    for step in (3, 5, 11):
-        checkpoint.save(snapshot(step), tmp_path)
-    (tmp_path / "training-00000005/manifest.json").unlink()
-    assert checkpoint.newest_good(tmp_path / "training-00000005", Path("/nowhere"))[0] == tmp_path / "training-00000003"
+def test_of_those_that_are_named_the_first_whole_one_counts_wherever_it_lies(tmp_path: Path) -> None:
+    """The newest of this attempt, then those of the attempt before; what nobody named is not looked at."""
+    first, second = tmp_path / "1", tmp_path / "2"
+    for folder, step in ((first, 3), (first, 5), (second, 11), (first, 99)):
+        checkpoint.save(snapshot(step), folder)
+    (second / "training-00000011/manifest.json").unlink()
+    named = [second / "training-00000011", first / "training-00000007", first / "training-00000005"]
+    found, problems = checkpoint.newest_good(named)
+    assert found == first / "training-00000005"
+    assert [problem.split(":")[0] for problem in problems] == ["training-00000011", "training-00000007"]
 
 
 def test_nothing_unfinished_is_taken_for_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / ".training-00000003.partial").mkdir()
     (tmp_path / "training-00000004.removed").mkdir()
-    assert checkpoint.newest_good(None, tmp_path) == (None, [])
+    assert checkpoint.newest_good(checkpoint.newest_first(tmp_path)) == (None, [])
 
 
 def test_a_step_that_is_made_again_replaces_its_checkpoint(tmp_path: Path) -> None:
@@ -94,3 +100,31 @@ def test_what_was_being_written_is_removed_and_whole_checkpoints_stay(tmp_path: 
     (tmp_path / "training-00000001").mkdir()
     checkpoint.remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["training-00000001"]
+
+
+def test_everything_is_on_the_disk_before_the_name_is_and_the_name_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power failure needs: the order of fsync and rename, which no crash of a process can show."""
+    done: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def note_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+
+    def note_rename(path: Path, target: Path) -> Path:
+        done.append(("rename", Path(target).name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    folder = tmp_path / "checkpoints"
+    (tmp_path / "baseline.json").write_text("{}")
+    checkpoint.save(snapshot(7), folder, [tmp_path / "baseline.json"])
+    before, after = done[: done.index(("rename", "training-00000007"))], done[-1]
+    partial = ".training-00000007.partial"
+    files = {("sync", name) for name in ("baseline.json", "state.pt", "progress.json", "manifest.json")}
+    assert set(before) == files | {("sync", partial)}
+    assert before[-1] == ("sync", partial)
+    assert after == ("sync", "checkpoints")

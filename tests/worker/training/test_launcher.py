@@ -167,6 +167,23 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(warm: WarmParen
     assert checkpoints[-2].name in notes[1].message
 
 
+def test_a_damaged_checkpoint_of_an_attempt_gives_way_to_one_of_the_attempt_before(
+    warm: WarmParent, tmp_path: Path
+) -> None:
+    first = warm.run(SPEC, tmp_path / "1", meanwhile=when(tmp_path / "1", METRICS, 3, terminate), **OFTEN)
+    spoilt = tmp_path / "2/checkpoints/training-00000099"
+    spoilt.mkdir(parents=True)
+    older = [tmp_path / "1/checkpoints/training-00000000", first.newest_checkpoint]
+    third = warm.run(
+        SPEC, tmp_path / "3", spoilt, when(tmp_path / "3", b'"resumed"', 1, terminate), resume_older=older, **OFTEN
+    )
+    notes = [event for event in third.events if isinstance(event, Noted)]
+    assert [note.code for note in notes] == ["checkpoint_damaged", "resumed"]
+    assert "training-00000099" in notes[0].message
+    assert "training-00000000" not in notes[0].message, "it was deleted in good order"
+    assert first.newest_checkpoint.name in notes[1].message
+
+
 def test_a_checkpoint_of_another_spec_is_refused(warm: WarmParent, tmp_path: Path) -> None:
     warm.run(SPEC, tmp_path, meanwhile=when(tmp_path, METRICS, 1, terminate), **OFTEN)
     other = SPEC | {"training": SPEC["training"] | {"seed": 1}}

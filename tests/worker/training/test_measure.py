@@ -48,7 +48,7 @@ def finish(order, loaded, phase, stem):
 
 def run(order, tmp_path):
     (tmp_path / "order.json").write_text(order.model_dump_json())
-    command = [sys.executable, "-m", "worker.training.measure", tmp_path / "order.json", tmp_path / "out.json"]
+    command = [sys.executable, "-m", "worker.training.measure", tmp_path / "order.json", tmp_path / "out.json", "2"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -3,6 +3,7 @@
 Everything else in training is written once, for any number of ranks, against `Ranks`.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +43,13 @@ class Ranks(Protocol):
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model as it is to be trained: its gradients come out averaged over the ranks, with equal weights."""
+        ...
+
+    def apart(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Inside, forward and backward passes of a wrapped model add up the rank's own gradients; the first pass after
+
+        it averages the sums. No communication.
+        """
         ...
 
     def sum_later(self, values: torch.Tensor) -> Pending:

@@ -4,6 +4,7 @@ Running statistics of batch normalisation are each rank's own while training, an
 saved, as DDP itself has it; but they are sent once an epoch instead of at every step.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -53,6 +54,11 @@ class DdpRanks:
         wrapped = DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True)
         wrapped.broadcast_buffers = False  # the argument is deprecated in torch 2.13, its successor new there
         return wrapped
+
+    def apart(self, model: nn.Module) -> AbstractContextManager[None]:
+        """DDP's own way to leave out the exchange."""
+        assert isinstance(model, DistributedDataParallel)
+        return model.no_sync()
 
     def sum_later(self, values: torch.Tensor) -> Pending:
         """A gloo all-reduce in the background."""

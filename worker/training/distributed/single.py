@@ -1,5 +1,6 @@
 """One process on one device: there is nobody to talk to."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,10 @@ class SingleRank:
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model itself."""
         return model
+
+    def apart(self, model: nn.Module) -> AbstractContextManager[None]:
+        """It always is."""
+        return nullcontext()
 
     def sum_later(self, values: torch.Tensor) -> Pending:
         """The values themselves."""

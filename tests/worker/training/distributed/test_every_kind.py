@@ -31,13 +31,21 @@ def report(ranks: Ranks) -> dict[str, Any]:
     wrapped = ranks.wrap(model)
     first = [weight.tolist() for weight in model.parameters()]
     torch.autograd.backward(wrapped(torch.full((2, 2), float(ranks.rank))).sum() * (ranks.rank + 1))
+    averaged = model[1].bias.grad.tolist()
+    model.zero_grad()
+    with ranks.apart(wrapped):
+        torch.autograd.backward(wrapped(torch.ones(2, 2)).sum() * (ranks.rank + 1))
+    own = model[1].bias.grad.item() / (2.0 * (ranks.rank + 1))
+    torch.autograd.backward(wrapped(torch.ones(2, 2)).sum() * 10)
     model[1].running_mean.fill_(ranks.rank + 5.0)
     ranks.share_buffers(model)
     return {
         "sum": ranks.sum_later(torch.tensor([ranks.rank + 1.0])).result().tolist(),
         "gathered": [each.decode() for each in ranks.gather(b"x" * (ranks.rank + 1))],
         "weights": first,
-        "bias gradient": model[1].bias.grad.tolist(),
+        "bias gradient": averaged,
+        "own share of the gradient apart": own,
+        "gradient of both passes": model[1].bias.grad.tolist(),
         "running mean": model[1].running_mean.tolist(),
     }
 
@@ -76,6 +84,13 @@ def test_gradients_are_averaged_with_equal_weights(reports: list[dict[str, Any]]
     world = len(reports)
     mean = sum(2.0 * (number + 1) for number in range(world)) / world
     assert reports[0]["bias gradient"] == [pytest.approx(mean)]
+
+
+def test_passes_apart_stay_with_the_rank_until_the_next_one_averages_the_sum(reports: list[dict[str, Any]]) -> None:
+    world = len(reports)
+    assert reports[0]["own share of the gradient apart"] == 1.0
+    mean = sum(2.0 * (number + 1) for number in range(world)) / world
+    assert reports[0]["gradient of both passes"] == [pytest.approx(mean + 20.0)]
 
 
 def test_running_statistics_become_those_of_rank_0(reports: list[dict[str, Any]]) -> None:
