@@ -32,8 +32,10 @@ def submit(session: Session, context: Context, spec: JobSpec, key: str | None, b
     Raises `KeyReused`, or `InvalidSpec` when what the spec refers to is not there.
     """
     job_id = new_id("job")
-    if key is not None and not idempotency.take(session, key, body_sha256, job_id):
-        first = existing(idempotency.find(session, key))
+    while key is not None and not idempotency.take(session, key, body_sha256, job_id):
+        first = idempotency.find(session, key)
+        if first is None:
+            continue  # its job was deleted between the two statements, and the key with it
         if first.body_sha256 != body_sha256:
             raise KeyReused
         return get(session, first.job_id), True
