@@ -21,7 +21,7 @@ from tests.machine.replica import Answer, Replica
 from tests.machine.rows import Row
 from tests.support.service import REPORT, SHA256, SPEC, checkpoint, metrics, processes, worker
 
-SLOTS = 2
+SLOTS = 4
 UNFORESEEN = 500
 AFTER_WISH = {None: "queued", "cancel": "cancelled"}
 RESTART_AFTER = 12
@@ -204,11 +204,21 @@ class Machine(RuleBasedStateMachine):
 
     @step(seconds=st.sampled_from([11, 25, 70, 700]), ticking=st.booleans())
     def let_time_pass(self, seconds: int, ticking: bool) -> None:
-        self.replica.let_time_pass(seconds, ticking=ticking)
-        self.grace.let_time_pass(seconds, ticking=ticking)
-        self._look()
+        """`ticking`: upkeep went on meanwhile; else the service was away, too."""
+        self._let_time_pass(seconds, ticking=ticking)
 
     @step()
+    def expire(self) -> None:
+        """A lease's length goes by under regular upkeep: whoever was silent is lost."""
+        self.tick()
+        self._let_time_pass(self.settings.lease_s + 10, ticking=True)
+        self.tick()
+
+    @step()
+    def upkeep(self) -> None:
+        """One round of it."""
+        self.tick()
+
     def tick(self) -> None:
         """Upkeep ends what nobody holds, and nobody else; after its own silence it ends nobody."""
         self.replica.upkeep.tick()
@@ -257,6 +267,11 @@ class Machine(RuleBasedStateMachine):
     def say(self, work: Work, what: str, **body: Any) -> Answer:
         """A worker's request, with its own token, however old that is."""
         return self.ask("POST", f"{work.path}/{what}", {"token": work.token, **body})
+
+    def _let_time_pass(self, seconds: float, *, ticking: bool) -> None:
+        self.replica.let_time_pass(seconds, ticking=ticking)
+        self.grace.let_time_pass(seconds, ticking=ticking)
+        self._look()
 
     def _look(self) -> None:
         self.before, self.rows = self.rows, rows.read(self.database)
