@@ -3,6 +3,7 @@
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.job import JobSpec
@@ -13,12 +14,12 @@ from app.identifiers import new_id
 from app.services.context import Context
 from app.services.creation import create
 from app.services.job_view import existing, spec_of, view
-from app.store import files, jobs
+from app.store import datasets, files, jobs
 
 
 def retry(session: Session, job_id: str, context: Context | None = None) -> Job:
     """A new job with the same spec that goes on from its last checkpoint. Raises `Conflict` when it is not over."""
-    row = existing(jobs.keep(session, job_id))
+    row = _kept(session, job_id)
     if row.state not in FINAL:
         raise Conflict("The job is not over: cancel it first, or wait.", state=row.state)
     spec = _as_now(row)
@@ -29,7 +30,7 @@ def retry(session: Session, job_id: str, context: Context | None = None) -> Job:
 
 def clone(session: Session, job_id: str, merge_patch: dict[str, Any], context: Context | None = None) -> Job:
     """A new job from the spec with a merge patch (RFC 7396) on it, from the first step on. Raises `InvalidSpec`."""
-    row = existing(jobs.keep(session, job_id))
+    row = _kept(session, job_id)
     merged = merged_patch(_as_now(row).model_dump(mode="json"), merge_patch)
     try:
         spec = JobSpec.model_validate(merged)
@@ -49,6 +50,17 @@ def merged_patch(target: Any, patch: Any) -> Any:
         else:
             merged[key] = merged_patch(merged.get(key), value)
     return merged
+
+
+def _kept(session: Session, job_id: str) -> Row[Any]:
+    """The job, which cannot be deleted before the transaction ends.
+
+    Its data set is locked first: deleting one locks the set and then the jobs that name it, and two orders deadlock.
+    """
+    row = existing(jobs.find(session, job_id))
+    if row.dataset_id is not None:
+        datasets.keep(session, row.dataset_id)
+    return existing(jobs.keep(session, job_id))
 
 
 def _as_now(row: Any) -> JobSpec:

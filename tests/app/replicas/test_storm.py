@@ -96,7 +96,7 @@ def test_a_crowd_gets_foreseen_answers_and_leaves_sense_behind(replicas, in_thre
         in_threads(*[lambda: crowd.go_on(count)] * THREADS)
     print(sum(crowd.answers.values()), sorted(map(str, crowd.answers.items())))
     assert set(yard.statuses) - FORESEEN == set(), crowd.answers
-    assert len(yard.statuses) > THREADS * count
+    assert len(yard.statuses) > THREADS * count // 2
     _makes_sense(database)
 
 
