@@ -3,6 +3,7 @@
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.job import JobSpec
@@ -13,7 +14,7 @@ from app.identifiers import new_id
 from app.services.context import Context
 from app.services.creation import create
 from app.services.job_view import existing, spec_of, view
-from app.store import files, jobs
+from app.store import datasets, files, jobs
 
 _NOT_OVER = "The job is not over: cancel it first, or wait."
 
@@ -23,7 +24,7 @@ def retry(session: Session, job_id: str, context: Context | None = None, new: st
 
     Raises `Conflict` when the old one is not over.
     """
-    row = existing(jobs.keep(session, job_id))
+    row = _kept(session, job_id)
     if row.state not in FINAL:
         detail = "The job is paused: resume it." if row.state == JobState.PAUSED else _NOT_OVER
         raise Conflict(detail, state=row.state)
@@ -41,7 +42,7 @@ def clone(
 
     Raises `InvalidSpec`.
     """
-    row = existing(jobs.keep(session, job_id))
+    row = _kept(session, job_id)
     merged = merged_patch(_as_now(row).model_dump(mode="json"), merge_patch)
     try:
         spec = JobSpec.model_validate(merged)
@@ -61,6 +62,17 @@ def merged_patch(target: Any, patch: Any) -> Any:
         else:
             merged[key] = merged_patch(merged.get(key), value)
     return merged
+
+
+def _kept(session: Session, job_id: str) -> Row[Any]:
+    """The job, which cannot be deleted before the transaction ends.
+
+    Its data set is locked first: deleting one locks the set and then the jobs that name it, and two orders deadlock.
+    """
+    row = existing(jobs.find(session, job_id))
+    if row.dataset_id is not None:
+        datasets.keep(session, row.dataset_id)
+    return existing(jobs.keep(session, job_id))
 
 
 def _as_now(row: Any) -> JobSpec:

@@ -64,8 +64,10 @@ def _once(
     session: Session, key: str | None, request_sha256: str, make: Callable[[str], Made], again: Callable[[str], Made]
 ) -> tuple[Made, bool]:
     new = new_id("job")
-    if key is not None and not idempotency.take(session, key, request_sha256, new):
-        first = existing(idempotency.find(session, key))
+    while key is not None and not idempotency.take(session, key, request_sha256, new):
+        first = idempotency.find(session, key)
+        if first is None:
+            continue  # its job was deleted between the two statements, and the key with it
         if first.body_sha256 != request_sha256:
             raise KeyReused
         return again(first.job_id), True

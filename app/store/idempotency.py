@@ -19,8 +19,9 @@ def take(session: Session, key: str, body_sha256: str, job_id: str) -> bool:
 
 
 def find(session: Session, key: str) -> Row[Any] | None:
-    """Who took the key."""
-    return session.execute(select(idempotency_keys).where(idempotency_keys.c.key == key)).one_or_none()
+    """Who took the key. Its job is not deleted before the transaction ends; None when it was, just now."""
+    query = select(idempotency_keys).where(idempotency_keys.c.key == key)
+    return session.execute(query.with_for_update(read=True)).one_or_none()
 
 
 def purge(session: Session, after_s: float) -> None:

@@ -28,6 +28,16 @@ POOL_SIZE = 10
 POOL_OVERFLOW = 40
 """The edge serves requests in up to 40 threads; a thread that waits for a connection is a slow answer."""
 
+LIMITS = {
+    "lock_timeout": f"{BUSY_TIMEOUT_S}s",  # as long as SQLite's writers wait for one another
+    "statement_timeout": "60s",  # the longest that we run, a portion of old points, takes a second
+    "idle_in_transaction_session_timeout": "30s",  # a service that is frozen, or cut off, gives back its row locks
+}
+"""What PostgreSQL ends by itself. `options` in the URL come behind these, so an operator's own count."""
+
+KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+"""A server that vanished without a word is noticed in 25 s (the last in ms); the system's own defaults take hours."""
+
 OnChange = Callable[[set[str]], None]
 
 
@@ -47,7 +57,7 @@ class Database:
     ) -> None:
         self.url = driver_url(url)
         self.settings = settings
-        self.engine = make_engine(self.url)
+        self.engine = make_engine(self.url, limited=True)
         self._for_writing = self.engine.execution_options(immediate=True)
         self.glances = Glances(self.url)
         self._turn = threading.Lock() if self.is_sqlite else None
@@ -72,7 +82,7 @@ class Database:
         with _answerable(), self._in_turn(), Session(self._for_writing, autoflush=False) as session:
             session.info["settings"] = self.settings
             yield session
-            session.commit()
+            _commit(session)
         self._announce(session)
 
     def close(self) -> None:
@@ -129,17 +139,18 @@ def driver_url(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://", 1) if url.startswith("postgresql://") else url
 
 
-def make_engine(url: str) -> Engine:
-    """An engine with our rules for transactions. The folder of an SQLite file is made."""
+def make_engine(url: str, *, limited: bool = False) -> Engine:
+    """An engine with our rules for transactions. `limited`: with `LIMITS`, which a migration may well exceed."""
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url)
+    limits = {"options": _options(url)} if limited else {}
     return create_engine(
         url,
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=BUSY_TIMEOUT_S,
         pool_pre_ping=True,  # a restarted server costs one round trip, not a failed request
-        connect_args={"connect_timeout": 5},
+        connect_args={"connect_timeout": 5, **KEEPALIVE, **limits},
     )
 
 
@@ -165,6 +176,21 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     immediate = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _options(url: str) -> str:
+    limits = [f"-c {name}={value}" for name, value in LIMITS.items()]
+    return " ".join([*limits, *make_url(url).normalized_query.get("options", ())])
+
+
+def _commit(session: Session) -> None:
+    try:
+        session.commit()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        detail = "The connection broke during the commit. See whether the change is there, then ask again."
+        raise ServiceUnavailable(detail) from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a database's refusal means to those who run the service: a full disk, missing tables, or no answer."""
+"""What a database's refusal means to those who run the service: a full disk, missing tables, a wait, or no answer."""
 
 import sqlite3
 
@@ -8,6 +8,8 @@ from app.errors import ServiceUnavailable, StorageFull, TablesMissing
 
 _FULL = {"53100"}  # SQLSTATE disk_full
 _TABLES = {"42P01", "42703"}  # undefined_table, undefined_column: our SQL names only what the migrations make
+_GAVE_WAY = {"40P01", "40001"}  # deadlock, serialization failure: one of several transactions was undone for the others
+_TOO_LONG = {"55P03", "57014"}  # a lock that was not given in time, a statement that was cancelled
 _PRIMARY = 0xFF
 """SQLite's extended codes carry the primary one in their low byte."""
 
@@ -24,8 +26,16 @@ def trouble(error: DBAPIError) -> ServiceUnavailable | None:
     if error.connection_invalidated:
         return ServiceUnavailable("The connection to the database broke. Ask again.")
     if isinstance(error, OperationalError):
-        return ServiceUnavailable("The database does not answer. Nothing was changed: ask again.")
+        return ServiceUnavailable(_why(code))
     return None
+
+
+def _why(code: str | int | None) -> str:
+    if code in _GAVE_WAY:
+        return "Another change was in the way of this one. Nothing was changed: ask again."
+    if code in _TOO_LONG:
+        return "The database took too long over this. Nothing was changed: ask again."
+    return "The database does not answer. Nothing was changed: ask again."
 
 
 def _code(error: DBAPIError) -> str | int | None:

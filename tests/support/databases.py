@@ -60,10 +60,10 @@ def postgres_server() -> Iterator[str]:
 
 
 @contextmanager
-def postgres_database(server_url: str) -> Iterator[str]:
-    """A migrated, empty database of its own; yields its URL."""
+def postgres_database(server_url: str, template: str = TEMPLATE) -> Iterator[str]:
+    """A migrated, empty database of its own; yields its URL. With `template0`: one without any table."""
     name = f"test_{uuid.uuid4().hex}"
-    _administrate(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    _administrate(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield _named(server_url, name)
     finally:

@@ -35,6 +35,18 @@ REPORT = Report.model_validate(
     }
 )
 
+FACTS: dict[str, Any] = {
+    "sha256": SHA256,
+    "classes": {"cats": 1, "dogs": 1},
+    "images": 2,
+    "validation_images": 0,
+    "size_bytes": 2,
+    "image_sizes": {"min_height": 1, "max_height": 1, "min_width": 1, "max_width": 1},
+    "refused": [],
+    "refused_count": 0,
+}
+"""What an import of two images found."""
+
 
 def worker(name: str = "w1", slots: int = 4, kind: str = "cpu", task_slots: int = 0) -> WorkerInfo:
     """A worker's description of itself."""

@@ -8,17 +8,12 @@ from app.contract.views import DatasetSource, DatasetSpec
 from app.errors import Conflict, Fenced, InvalidQuery, InvalidSpec, NotFound, ServiceUnavailable
 from app.services import datasets, housekeeping, planning, tasks
 from app.services.tasks import MAX_TRIES
-from tests.support.service import SHA256, spec, worker
+from tests.support.service import FACTS, SHA256, spec, worker
 
 COST = {"parameters": 1, "macs": 1, "weights_bytes": 4}
 PLAN = {
     "before": COST, "after": COST, "train_images": 1, "validation_images": 1, "image_size": [32, 32],
     "steps_per_epoch": 1, "memory_bytes": 1,
-}  # fmt: skip
-FACTS = {
-    "sha256": SHA256, "classes": {"cats": 1, "dogs": 1}, "images": 2, "validation_images": 0, "size_bytes": 2,
-    "image_sizes": {"min_height": 1, "max_height": 1, "min_width": 1, "max_width": 1},
-    "refused": [], "refused_count": 0,
 }  # fmt: skip
 HANDS = worker(task_slots=1)
 

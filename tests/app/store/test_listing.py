@@ -168,3 +168,26 @@ def _plan_of(session, filters, behind, newest_first):
     prefix = "EXPLAIN QUERY PLAN" if session.get_bind().dialect.name == "sqlite" else "EXPLAIN"
     rows = session.connection().exec_driver_sql(f"{prefix} {sql}".replace("%", "%%")).all()
     return [str(row[-1]).strip() for row in rows]
+
+
+CROSSED = [
+    JobFilters(states=states, labels=labels, name=name)
+    for states, labels, name in product(
+        [(), (JobState.QUEUED,), STATES],
+        [{"team": "v1"}, {"team": "v1", "other": "x"}],
+        [None, "n1"],
+    )
+    if name is not None or len(labels) > 1
+]
+WHOLE = ("Seq Scan", "SCAN jobs", "SCAN job_labels")
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_filters_that_cross_read_no_whole_table(crowded, newest_first):
+    """A name beside labels, or several labels: an intersection, which either database may find in its own way."""
+    for filters, behind in product(CROSSED, [None, (9000.0, "job_009000")]):
+        with crowded.read() as session:
+            plan = _plan_of(session, filters, behind, newest_first)
+        assert any("ix_job" in line for line in plan), "\n".join([str(filters), *plan])
+        offences = [line for line in plan if any(sign in line for sign in WHOLE) and "USING" not in line]
+        assert not offences, "\n".join([str(filters), *plan])

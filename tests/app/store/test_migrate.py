@@ -1,6 +1,4 @@
-"""Migrations lead to exactly the tables of the code, on both databases, also when several processes start at once."""
-
-from concurrent.futures import ThreadPoolExecutor
+"""Migrations lead to exactly the tables of the code, on both databases."""
 
 import pytest
 from alembic import command
@@ -53,15 +51,6 @@ def test_a_migrated_database_is_current_and_an_empty_one_is_not(database, tmp_pa
 def test_migrating_again_changes_nothing(database, database_url):
     migrate.upgrade(database_url)
     assert migrate.is_current(database)
-
-
-def test_processes_that_start_together_migrate_once(tmp_path):
-    url = f"sqlite:///{tmp_path / 'folder' / 'new.db'}"
-    with ThreadPoolExecutor(1) as pool:
-        list(pool.map(migrate.upgrade, [url, url]))
-    database = Database(url, Settings(home=tmp_path))
-    assert migrate.is_current(database)
-    database.close()
 
 
 def test_every_migration_can_be_undone(database):

@@ -1,0 +1,71 @@
+"""Any order of what users, workers, upkeep and restarts can do leaves the database in a state that makes sense."""
+
+import logging
+import os
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.machine.replica import Replica
+from tests.machine.rules import Machine
+
+STEPS = 50
+QUICK = settings(
+    max_examples=8,
+    stateful_step_count=STEPS,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate, Phase.shrink),
+)
+"""Some hundred steps. Every run is another one: `TRAINYARD_TEST_SEED` repeats the one that a failure names."""
+
+LONG = settings(QUICK, max_examples=220)
+"""10,000 steps."""
+
+MET = (
+    "claims 200", "claims 204", "start 204", "start 410", "heartbeat 200", "heartbeat 410", "reports 200",
+    "reports 409", "reports 410", "finish 200", "finish 410", "cancel 200", "cancel 202", "cancel 409", "cancel 404",
+    "jobs 201", "jobs 422", "retry 201", "retry 409", "clone 201", "PATCH 200", "DELETE 204", "DELETE 409", "lost",
+)  # fmt: skip
+"""A long run that never met one of these would prove little."""
+
+
+@pytest.fixture
+def machine(database):
+    """The machine over this database, with a seed that a failing test shows."""
+    number = int(os.environ.get("TRAINYARD_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"repeat this run with TRAINYARD_TEST_SEED={number}")
+    loud = logging.getLogger("trainyard.requests")
+    before = loud.level
+    loud.setLevel(logging.WARNING)  # a line a request would bury the failing example
+    given = {
+        "database": database,
+        "settings": database.settings,
+        "steps": 0,
+        "tally": Counter(),
+        "replica": Replica(database.settings),
+    }
+    made = seed(number)(type("Machine", (Machine,), given))
+    yield made
+    made.replica.close()
+    loud.setLevel(before)
+
+
+@pytest.mark.timeout(600)  # a failing example is made short before it is shown
+def test_any_order_of_calls_leaves_sense_behind(machine):
+    run_state_machine_as_test(machine, settings=QUICK)
+    assert machine.steps >= 200
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_any_order_of_calls_leaves_sense_behind_for_10_000_steps(machine):
+    run_state_machine_as_test(machine, settings=LONG)
+    print(machine.steps, "steps:", sorted(machine.tally.items()))
+    assert machine.steps >= 10_000
+    assert [each for each in MET if not machine.tally[each]] == []
