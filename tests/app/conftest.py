@@ -172,7 +172,7 @@ def _environment(settings: Any) -> dict[str, str]:
 
 
 def _wait_until_up(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if client.get("/healthz").status_code == 200:
