@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from app.contract import views
 from app.contract.plan import Plan
 from app.contract.report import Report
+from app.edge.keys import OPEN_PATHS
 from app.routes import examples
 
 _spec = importlib.util.spec_from_file_location("renew", Path(__file__).parent / "renew.py")
@@ -80,6 +81,7 @@ def test_every_error_is_a_problem_document_and_the_usual_ones_are_there(name):
     method, _, operation = OPERATIONS[name]
     errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
     usual = {"400", "422", "503"} | ({"403", "413"} if method != "get" else set())
+    usual |= {"401", "403"} if operation.get("security") != [] else set()
     usual |= {"415"} if "requestBody" in operation else set()
     assert usual <= set(errors)
     if any(parameter["in"] == "path" for parameter in operation.get("parameters", [])):
@@ -92,6 +94,12 @@ def test_every_error_is_a_problem_document_and_the_usual_ones_are_there(name):
         assert answer["content"]["application/problem+json"]["schema"] == {
             "$ref": "#/components/schemas/ProblemDocument"
         }
+
+
+def test_it_says_who_needs_a_key():
+    assert OPENAPI["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer"
+    assert {"api_key": []} in OPENAPI["security"]
+    assert {path for _, path, operation in OPERATIONS.values() if operation.get("security") == []} == OPEN_PATHS
 
 
 def test_every_reference_leads_somewhere():

@@ -22,8 +22,8 @@ ENVIRONMENT = {
     "TRAINYARD_WORKER_SLOTS": "2",
     "TRAINYARD_WORKER_ID": "e2e",
 }
-START_S = 60.0
-JOB_S = 100.0
+START_S = 180.0
+JOB_S = 400.0
 POLL_S = 0.1
 FINAL = {"succeeded", "failed", "cancelled"}
 LEFT_BEHIND = ("app.cli", "celery", "valkey-server", "worker.supervisor", "worker.training")

@@ -124,14 +124,15 @@ def test_a_job_goes_from_its_post_to_its_success(start_yard, state_is):
     assert [worker["id"] for worker in yard.call("GET", "/v1/workers").json()["items"]] == ["w"]
 
 
-def test_a_cancelled_job_leaves_nothing_running(start_yard, state_is, eventually):
+@pytest.mark.parametrize(("verb", "state"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_a_stopped_job_leaves_nothing_running(start_yard, state_is, eventually, verb, state):
     yard = start_yard("patient")
     job_id = yard.submit()
     eventually((yard.run_dir(job_id) / "began").exists, "the run began")
 
-    assert yard.call("POST", f"/v1/jobs/{job_id}/cancel").status_code == 202
+    assert yard.call("POST", f"/v1/jobs/{job_id}/{verb}").status_code == 202
 
-    state_is(yard, job_id, "cancelled")
+    state_is(yard, job_id, state)
     assert processes.stat(int((yard.run_dir(job_id) / "launcher").read_text())) is None
 
 

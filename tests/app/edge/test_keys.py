@@ -221,7 +221,7 @@ class TestWhileItGoesOn:
             answers = []
             poll = threading.Thread(target=lambda: answers.append(client.get(f"/v1/jobs/{job}", headers=asked)))
             poll.start()
-            while not httpx.get(f"{app_on_a_port}/healthz", trust_env=False).is_success:
+            while "trainyard_waiting_clients 1.0" not in client.get("/metrics", headers=header).text:
                 time.sleep(0.05)
             with database.write() as session:
                 keys.revoke(session, key_id)

@@ -107,7 +107,7 @@ class TestList:
             ("limit=1&limit=2", "limit", "repeated"),
             ("limit=0", "limit", "greater_than_equal"),
             ("limit=x", "limit", "int_parsing"),
-            ("state=paused", "state", "enum"),
+            ("state=resting", "state", "enum"),
             ("order=name", "order", "literal_error"),
             ("created_after=2026-01-01T00:00:00", "created_after", "timezone_aware"),
             ("created_after=0.5", "created_after", "datetime_parsing"),
