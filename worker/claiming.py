@@ -17,6 +17,7 @@ from pathlib import Path
 from socket import gethostname
 
 from app.contract.failures import FailureCode
+from app.contract.faults import Point, reach
 from app.contract.work import JobWork, TaskWork, WorkerInfo
 from worker import gpus, outcome, processes, records
 from worker.records import Record
@@ -110,8 +111,10 @@ class Claiming(threading.Thread):
     async def _begin(self, work: JobWork | TaskWork, server: Server) -> None:
         name = records.name_of(work)
         path = self._settings.records_dir / f"{name}.json"
+        reach(Point.CLAIMED_BEFORE_RECORD)
         try:
             records.write(path, Record(worker=self._settings.worker_id, work=work))
+            reach(Point.RECORDED_BEFORE_SPAWN)
             self._start_supervisor(path, work)
         except OSError as error:
             log.exception("no supervisor for %s", name)
@@ -133,6 +136,7 @@ class Claiming(threading.Thread):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        reach(Point.SPAWNED_BEFORE_WATCH)
         self._watch(path, process.wait)
 
     def _watch(self, path: Path, wait: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.contract.faults import Point, reach
 from app.contract.states import JobState, StopWish
 from app.contract.work import (
     AttemptToken,
@@ -59,7 +60,10 @@ def claim(info: WorkerInfo, database: DatabaseDep) -> Response:
     """Something to do, or 204."""
     with database.write() as session:
         work: Work | None = claiming.claim(session, info)
-    return _answer(work) if work else Response(status_code=204)
+    if work is None:
+        return Response(status_code=204)
+    reach(Point.CLAIM_BEFORE_ANSWER)
+    return _answer(work)
 
 
 @router.post(ATTEMPT + "/start", status_code=204)
@@ -67,13 +71,18 @@ def start(job: str, attempt: AttemptNumber, body: AttemptToken, database: Databa
     """The run begins."""
     with database.write() as session:
         attempts.start(session, Lease.of(job, attempt, body.token))
+        reach(Point.START_BEFORE_COMMIT)
+    reach(Point.START_BEFORE_ANSWER)
 
 
 @router.post(ATTEMPT + "/heartbeat")
 def heartbeat(job: str, attempt: AttemptNumber, body: Heartbeat, database: DatabaseDep) -> HeartbeatReply:
     """The lease begins anew."""
     with database.write() as session:
-        return HeartbeatReply(stop=attempts.heartbeat(session, Lease.of(job, attempt, body.token)))
+        reply = HeartbeatReply(stop=attempts.heartbeat(session, Lease.of(job, attempt, body.token)))
+        reach(Point.HEARTBEAT_BEFORE_COMMIT)
+    reach(Point.HEARTBEAT_BEFORE_ANSWER)
+    return reply
 
 
 @router.post(ATTEMPT + "/wish")
@@ -104,6 +113,8 @@ def report(job: str, attempt: AttemptNumber, body: ReportBatch, database: Databa
     """Store a batch of events."""
     with database.write() as session:
         reply: ReportReply = reports.report(session, Lease.of(job, attempt, body.token), body.events)
+        reach(Point.REPORT_BEFORE_COMMIT)
+    reach(Point.REPORT_BEFORE_ANSWER)
     return _answer(reply)
 
 
@@ -111,7 +122,10 @@ def report(job: str, attempt: AttemptNumber, body: ReportBatch, database: Databa
 def finish(job: str, attempt: AttemptNumber, body: Finish, database: DatabaseDep) -> Finished:
     """The attempt is over."""
     with database.write() as session:
-        return Finished(state=attempts.finish(session, Lease.of(job, attempt, body.token), body))
+        finished = Finished(state=attempts.finish(session, Lease.of(job, attempt, body.token), body))
+        reach(Point.FINISH_BEFORE_COMMIT)
+    reach(Point.FINISH_BEFORE_ANSWER)
+    return finished
 
 
 @router.post("/tasks/{task}/heartbeat", status_code=204)
@@ -126,6 +140,8 @@ def task_finish(task: str, body: TaskResult, database: DatabaseDep) -> None:
     """The task is over."""
     with database.write() as session:
         tasks.finish(session, task, body)
+        reach(Point.TASK_FINISH_BEFORE_COMMIT)
+    reach(Point.TASK_FINISH_BEFORE_ANSWER)
 
 
 def _wish(database: Database, lease: Lease) -> StopWish | None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from starlette.responses import Response
 
+from app.contract.faults import Point, reach
 from app.contract.views import Job
 from app.errors import Conflict, NotFound
 from app.routes import examples
@@ -39,6 +40,8 @@ def cancel_job(job: JobId, database: DatabaseDep) -> Response:
     """
     with database.write() as session:
         found, already = jobs.cancel(session, job)
+        reach(Point.CANCEL_BEFORE_COMMIT)
+    reach(Point.CANCEL_BEFORE_ANSWER)
     return answered(found, 200 if already else 202, state_headers(found))
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from app.contract.faults import Point, reach
 from app.errors import ServiceUnavailable
 from app.settings import Settings
 
@@ -78,6 +79,7 @@ class Database:
         if jobs:
             self._on_change(jobs)
         if session.info.get("work"):
+            reach(Point.COMMIT_BEFORE_NUDGE)
             self._on_work()
         for callback in session.info.get("after_commit", []):
             callback()

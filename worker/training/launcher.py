@@ -23,6 +23,7 @@ import torch.distributed as dist
 from app.contract.events import Failed, Noted, PhaseBegun, Planned, Succeeded
 from app.contract.events import Stopped as StoppedEvent
 from app.contract.failures import Failure
+from app.contract.faults import Point, reach
 from app.contract.report import Report
 from app.contract.work import RunOrder
 from worker.training import causes, checkpoint, logs, measure, planning
@@ -74,6 +75,7 @@ class Launch:
         try:
             report = self._run()
         except Stopped as stop:
+            reach(Point.SAVED_BEFORE_STOPPED)
             self.events.write(StoppedEvent, saved=stop.saved)
             return STOPPED
         except Exception as error:
@@ -81,7 +83,9 @@ class Launch:
                 log.exception("The launcher cannot go on")
             self._tell(causes.explain(error))
             return FAILED
-        self.events.write(Succeeded, report=report, artifacts=measure.artifacts(self.run_dir))
+        artifacts = measure.artifacts(self.run_dir)
+        reach(Point.MEASURED_BEFORE_END)
+        self.events.write(Succeeded, report=report, artifacts=artifacts)
         return SUCCEEDED
 
     def _tell(self, told: Failure) -> None:
@@ -97,6 +101,7 @@ class Launch:
         resumed = self._resumed()
         planner = self._fork("planner", self._plan)
         self._train(planner, resumed)
+        reach(Point.EXPORTED_BEFORE_MEASURE)
         self.events.write(PhaseBegun, phase="measuring")
         return self._measure()
 
@@ -105,6 +110,7 @@ class Launch:
         import_module("torch._dynamo")  # DDP and the optimizers do when first used: once here, not in every rank
 
         world = self.order.spec.distributed.processes
+        reach(Point.PREPARED_BEFORE_FORK)
         with socket.create_server(("127.0.0.1", 0), backlog=world) as door:
             port: int = door.getsockname()[1]
             place = Place(self.order, self.board, resumed, port)
