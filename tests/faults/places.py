@@ -17,7 +17,7 @@ from typing import Protocol
 from app.store.session import driver_url
 from tests.support import databases
 
-DISK_BYTES = 192 << 20  # two checkpoints of the small network, its data and logs take 60 MB
+DISK_BYTES = 128 << 20  # a job of the training program takes 30 MB
 PREFIX = "ty-disk-"
 
 

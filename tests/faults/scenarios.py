@@ -176,6 +176,7 @@ class Training(JobScenario):
         """Digits on two ranks, in few and large steps."""
         return super().spec() | {
             "labels": {"real": "yes"},
+            "compression": [{"kind": "depthwise_separable"}, {"kind": "activation_compression", "ratio": 2}],
             "distributed": {"kind": "ddp", "processes": 2},
             "training": {"epochs": self.epochs, "batch_size": 256},
         }

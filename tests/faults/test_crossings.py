@@ -31,6 +31,7 @@ def cross(yard: Yard, point: Point, trouble: str) -> None:
     TROUBLES[trouble](yard, point, yard.reached(point))
     scenario.end()
     check_settled(yard)
+    yard.sweep()
     yard.spoilt = False
 
 

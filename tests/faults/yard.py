@@ -29,8 +29,8 @@ ENVIRONMENT = {
     "TRAINYARD_HEARTBEAT_S": "0.5",
     "TRAINYARD_UPKEEP_S": "0.5",
     "TRAINYARD_NUDGE_AFTER_S": "2",
-    "TRAINYARD_STOP_GRACE_S": "10",
-    "TRAINYARD_DRAIN_S": "10",
+    "TRAINYARD_STOP_GRACE_S": "60",
+    "TRAINYARD_DRAIN_S": "60",
     "TRAINYARD_IDLE_ASK_S": "1",
     "TRAINYARD_WORKER_SLOTS": "2",
     "TRAINYARD_WORKER_ID": "w",
@@ -146,6 +146,10 @@ class Yard:
             self.keep()
             time.sleep(POLL_S)
         return found
+
+    def sweep(self) -> None:
+        """Give back the room that the files of jobs take which are over."""
+        shutil.rmtree(self.folder / "data" / "storage", ignore_errors=True)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the database says."""
