@@ -1,5 +1,6 @@
 """One yard a database, for all crossings of a test process."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from tests.faults.yard import Yard
 @contextmanager
 def yard_on(kind: str) -> Iterator[Yard]:
     """A yard that works, on a database of this kind, with disks of its own."""
-    folder = Path(tempfile.mkdtemp(prefix=places.PREFIX))
+    places.remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"{places.PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        disks = [stack.enter_context(places.disk(folder / name)) for name in ("home", "data", "tmp")]
+        disks = [stack.enter_context(places.disk(folder / name)) for name in places.DISKS]
         store = stack.enter_context(places.store(kind, folder / "home"))
         yard = Yard(folder, store, disks)
         stack.callback(yard.close)

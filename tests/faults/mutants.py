@@ -7,18 +7,23 @@ CLAIMING = "tests/app/services/test_claiming.py"
 CHECKPOINT_ORDER = "tests/worker/training/test_checkpoint_order.py"
 LEASES = "tests/app/store/test_leases.py"
 REAPING = "tests/app/services/test_reaping.py"
+TASKS = "tests/worker/test_tasks.py"
 SUPERVISOR = "tests/worker/test_supervisor.py"
 UPKEEP = "tests/app/test_upkeep.py"
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """In `file` each old text, which stands there once, becomes the new one. `tests` must fail then."""
+    """In `file` each old text, which stands there once, becomes the new one. `tests` must fail then.
+
+    Of tests that run on both databases, those on SQLite are enough unless `on` says otherwise.
+    """
 
     name: str
     file: str
     edits: tuple[tuple[str, str], ...]
     tests: tuple[str, ...]
+    on: str = "not postgresql"
 
 
 def mutant(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
@@ -139,7 +144,8 @@ MUTANTS = [
         "claim_without_condition",
         "app/store/queue.py",
         ((".limit(1).with_for_update(skip_locked=True)).one_or_none()", ".limit(1)).one_or_none()"),),
-        (CLAIMING,),
+        (f"{CLAIMING}::test_workers_that_claim_at_once_get_each_job_once",),
+        on="postgresql",
     ),
     mutant(
         "transition_from_any_state",
@@ -204,7 +210,7 @@ MUTANTS = [
         "worker/claiming.py",
         "if record.recoveries >= MOST_RECOVERIES or ",
         "if record.recoveries >= 0 or ",
-        "tests/worker/test_tasks.py",
+        f"{TASKS}::test_a_supervisor_that_died_while_no_worker_was_there_is_told_by_the_next",
     ),
     mutant(
         "checkpoint_written_under_its_own_name",

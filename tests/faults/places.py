@@ -8,17 +8,20 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import Event, Thread
 from typing import Protocol
+
+import psutil
 
 from app.store.session import driver_url
 from tests.support import databases
 
 DISK_BYTES = 128 << 20  # a job of the training program takes 30 MB
 PREFIX = "ty-disk-"
+DISKS = ("home", "data", "tmp")
 
 
 class Disk:
@@ -47,7 +50,7 @@ class Disk:
 @cache
 def can_mount() -> bool:
     """Whether this process may mount a file system: root with CAP_SYS_ADMIN, in its own mount namespace or not."""
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False).returncode:
             return False
         subprocess.run(["umount", folder], check=True)
@@ -65,6 +68,21 @@ def disk(path: Path) -> Iterator[Disk]:
     finally:
         if can_mount():
             subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def remove_leftovers() -> None:
+    """Disks, folders and processes of test sessions that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        if Path(f"/proc/{folder.name.removeprefix(PREFIX).partition('-')[0]}").exists():
+            continue
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if any(value.startswith(str(folder)) for value in process.environ().values()):
+                    process.kill()
+        for name in DISKS:
+            if (folder / name).is_mount():
+                subprocess.run(["umount", "--lazy", str(folder / name)], check=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Store(Protocol):

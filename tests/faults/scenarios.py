@@ -27,7 +27,7 @@ class Scenario:
         self.yard = yard
         self.full = full
         self.key = str(uuid.uuid4())
-        self._clients = ThreadPoolExecutor(2)
+        self._client = ThreadPoolExecutor(1)
         self._asked: Future[httpx.Response] | None = None
 
     def begin(self) -> None:
@@ -40,7 +40,7 @@ class Scenario:
 
     def _ask(self, path: str, **options: Any) -> None:
         """A POST from a thread, since the service may stand still in it."""
-        self._asked = self._clients.submit(self._persist, path, options)
+        self._asked = self._client.submit(self._persist, path, options)
 
     def _persist(self, path: str, options: dict[str, Any]) -> httpx.Response:
         while (answer := self.yard.call("POST", path, **options)) is None:
@@ -52,7 +52,6 @@ class Scenario:
         asked = self._asked
         assert asked is not None
         self.yard.until(asked.done, "the client is answered")
-        self._clients.shutdown()
         answer: httpx.Response = asked.result()
         assert answer.is_success, answer.text
         return answer
@@ -62,6 +61,8 @@ class JobScenario(Scenario):
     """A job of the stand-in run, to its success."""
 
     every_ms = QUICK_MS
+    steps = STEPS
+    hours_off = 0  # the clock of the run's host
     outcome = "succeeded"
 
     def begin(self) -> None:
@@ -70,7 +71,7 @@ class JobScenario(Scenario):
 
     def end(self) -> None:
         """The right end, and each step of the training once."""
-        job = self._over(self._submitted())
+        job = self.job = self._over(self.submitted())
         ends = {job["state"], job["failure"]["code"]} if job["failure"] else {job["state"]}
         assert ends & ({self.outcome, "disk_full"} if self.full else {self.outcome}), job
         if job["state"] == "succeeded":
@@ -81,16 +82,17 @@ class JobScenario(Scenario):
         return {
             "dataset": {"kind": "builtin", "name": "digits"},
             "model": {"kind": "timm", "name": "resnet10t"},
-            "labels": {"steps": str(STEPS), "every_ms": str(self.every_ms)},
+            "labels": {name: str(getattr(self, name)) for name in ("steps", "every_ms", "hours_off")},
             "limits": {"max_attempts": 20},
         }
 
-    def _submitted(self) -> str:
-        """The same key, asked again, names the one job that it made."""
+    def submitted(self) -> str:
+        """The id of the job. The same key, asked again, names the same."""
         job = str(self._answer().json()["id"])
         again = self.yard.told("POST", "/v1/jobs", json=self.spec(), headers={"Idempotency-Key": self.key})
         assert again.json()["id"] == job
-        self.yard.submitted.append(job)
+        if job not in self.yard.submitted:
+            self.yard.submitted.append(job)
         return job
 
     def _over(self, job_id: str) -> dict[str, Any]:
@@ -104,12 +106,12 @@ class JobScenario(Scenario):
         found: dict[str, Any] = self.yard.until(look, f"{job_id} is over")
         return found
 
-    def _when(self, job_id: str, state: str) -> None:
+    def when(self, job_id: str, state: str) -> None:
         self.yard.until(lambda: self.yard.get(f"/v1/jobs/{job_id}")["state"] == state, f"{job_id} is {state}")
 
     def _check_metrics(self, job_id: str) -> None:
         found = self.yard.get(f"/v1/jobs/{job_id}/metrics?max_points=100000")["series"]["train/loss"]
-        assert found["step"] == list(range(1, STEPS + 1))
+        assert found["step"] == list(range(1, self.steps + 1))
         assert found["value"] == [loss(step) for step in found["step"]]
 
 
@@ -122,9 +124,8 @@ class Cancel(JobScenario):
     def begin(self) -> None:
         """Submit it, and cancel it when it runs."""
         super().begin()
-        self._job = self._submitted()
-        self._when(self._job, "running")
-        self._clients = ThreadPoolExecutor(2)
+        self._job = self.submitted()
+        self.when(self._job, "running")
         self._ask(f"/v1/jobs/{self._job}/cancel")
 
     def end(self) -> None:
@@ -197,7 +198,7 @@ class CancelledTraining(Training, Cancel):
 
     epochs = 1000
 
-    def _when(self, job_id: str, state: str) -> None:
+    def when(self, job_id: str, state: str) -> None:
         saved = f"/v1/jobs/{job_id}/checkpoints"
         self.yard.until(lambda: self.yard.get(saved)["items"], f"{job_id} has a checkpoint")
 

@@ -1,7 +1,8 @@
 """A run without training, and a data check without images: what they report is known beforehand.
 
-`stand_in.py ORDER.json RUN_DIR` is a run. Labels of its job choose: `steps` of them, one every `every_ms`; `real`
-hands over to the real training program. `stand_in.py import ORDER.json RESULT.json` is the check of a folder.
+`stand_in.py ORDER.json RUN_DIR` is a run. Labels of its job choose: `steps` of them, one every `every_ms`, on a host whose
+clock is `hours_off`; `real` hands over to the real training program.
+`stand_in.py import ORDER.json RESULT.json` is the check of a folder.
 """
 
 import ctypes
@@ -10,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -25,15 +26,16 @@ def loss(step: int) -> float:
 class Run:
     """Reports as a run does: one line, one write."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, hours_off: int) -> None:
         self.run_dir = run_dir
+        self.clock_off = timedelta(hours=hours_off)
         path = run_dir / "events.jsonl"
         self.seq = path.read_bytes().count(b"\n") if path.exists() else 0
         self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def report(self, kind: str, **fields: object) -> None:
         self.seq += 1
-        event = {"type": kind, "seq": self.seq, "time": datetime.now(UTC).isoformat(), **fields}
+        event = {"type": kind, "seq": self.seq, "time": (datetime.now(UTC) + self.clock_off).isoformat(), **fields}
         os.write(self.file, json.dumps(event).encode() + b"\n")
 
     def save(self, step: int) -> None:
@@ -59,7 +61,7 @@ def begun(resume: str | None) -> int:
 def train(order: dict, run_dir: Path) -> int:
     labels, stop = order["spec"]["labels"], []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-    run = Run(run_dir)
+    run = Run(run_dir, int(labels.get("hours_off", "0")))
     run.report("phase", phase="training")
     step = begun(order["paths"]["resume"])
     while step < int(labels["steps"]):
