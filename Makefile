@@ -8,7 +8,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env setup serve demo test test-faults lint check bench bench-peers docs lock names snapshot clean
+.PHONY: help env setup serve demo test test-faults soak lint check bench bench-peers docs lock names snapshot clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -30,6 +30,9 @@ test: env ## the tests, less the slow ones
 
 test-faults: env ## the slow tests: kills, restarts, full disks, long runs
 	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
+
+soak: env ## random kills against a running service (ARGS="--minutes 10 --seed 7 --database postgresql")
+	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 lint: env ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app import queue
+from app.contract.faults import Point, reach
 from app.errors import TrainyardError
 from app.services import housekeeping, reaping
 from app.store import migrate
@@ -54,6 +55,7 @@ class Upkeep:
         with self.database.write() as session:
             is_due = housekeeping.is_nudge_due(session)
         if is_due:
+            reach(Point.REMIND_BEFORE_NUDGE)
             self.nudge()
         housekeeping.purge(self.database)
         self._last_tick = time_s

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from app.contract.failures import FailureCode
+from app.contract.faults import Point, reach
 from app.contract.work import Finish, HeartbeatReply, JobWork, ReportReply
 from worker import environment, outcome
 from worker.launcher import TRAINING, Launcher
@@ -67,12 +68,14 @@ class Attempt:
         order_path = self._run_dir / "order.json"
         order_path.write_text(self._work.order.model_dump_json())
         order = self._work.order
+        reach(Point.SUPERVISOR_BEFORE_LAUNCH)
         launcher = Launcher.begin(
             [*(self._settings.training_command or TRAINING), str(order_path), str(self._run_dir)],
             environment.for_run(order.device_kind, order.devices, self._work.traceparent),
             self._run_dir / "logs" / "launcher.log",
         )
         log.info("started the run: process %d", launcher.pid)
+        reach(Point.LAUNCHED_BEFORE_NAME)
         self._begun(launcher.pid)
         return launcher
 
@@ -80,6 +83,7 @@ class Attempt:
         async with beside(self._announce(), self._hear_wishes(), self._merge_logs(), self._report()):
             exit_code = await self._until_ended(launcher)
         log.info("the run %s, and nothing of it is left", outcome.describe(exit_code))
+        reach(Point.GONE_BEFORE_REPORT)
         self._over.set()
         self._try_logs(self._logs.close)
         stopped = self.stop.wished.is_set()
@@ -92,6 +96,7 @@ class Attempt:
         try:
             await asyncio.wait({exited, wished}, return_when=asyncio.FIRST_COMPLETED)
             if not exited.done():
+                reach(Point.STOP_BEFORE_SIGNAL)
                 launcher.ask_to_stop()
             while not exited.done() and self.stop.left_s() > 0:
                 await asyncio.wait({exited}, timeout=min(self.stop.left_s(), POLL_S))
@@ -105,12 +110,15 @@ class Attempt:
 
     async def _announce(self) -> None:
         """Say that the run has started, then hold the lease."""
+        reach(Point.LAUNCHED_BEFORE_START)
         await patiently(lambda: self._server.start(self._work))
+        reach(Point.STARTED_BEFORE_HEARTBEAT)
         await self._hold_lease()
 
     async def _hold_lease(self) -> None:
         while True:
             await asyncio.sleep(self._work.heartbeat_s)
+            reach(Point.BEFORE_HEARTBEAT)
             self._heed(await patiently(lambda: self._server.heartbeat(self._work)))
 
     async def _hear_wishes(self) -> None:
@@ -153,6 +161,7 @@ class Attempt:
     async def _send(self, limit: int = BATCH_EVENTS) -> None:
         """Hand over one batch. One that is refused is sent piece by piece, down to the event that is to blame."""
         batch = self._spool.batch(limit)
+        reach(Point.BEFORE_REPORT)
         try:
             reply = await patiently(lambda: self._server.report(self._work, batch))
         except Gap as gap:
@@ -166,6 +175,7 @@ class Attempt:
             elif not self._spool.replace(batch[0].seq, str(refusal)):
                 raise
         else:
+            reach(Point.REPORTED_BEFORE_NOTED)
             self._spool.acknowledge(reply.acknowledged)
             self._heed(reply)
 
@@ -186,6 +196,7 @@ class Attempt:
         await self._report()
         message = end()
         log.info("the attempt %s", message.outcome)
+        reach(Point.ENDED_BEFORE_FINISH)
         try:
             await patiently(lambda: self._server.finish(self._work, message))
         except (Refused, Gap) as refusal:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from app.contract.failures import Failure, FailureCode, failure
+from app.contract.faults import Point, reach
 from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork
 from worker import environment, outcome, processes
 from worker.launcher import Launcher
@@ -63,6 +64,7 @@ class BackgroundTask:
 
     async def _do(self) -> None:
         result = await self._result()
+        reach(Point.TASK_BEFORE_FINISH)
         try:
             await patiently(lambda: self._server.task_finish(self._work, result))
         except Refused as refusal:

@@ -17,6 +17,7 @@ from pathlib import Path
 from socket import gethostname
 
 from app.contract.failures import FailureCode
+from app.contract.faults import Point, reach
 from app.contract.work import JobWork, TaskWork, WorkerInfo
 from worker import gpus, outcome, processes, pulse, records
 from worker.clean_ground import set_aside
@@ -112,10 +113,12 @@ class Claiming(threading.Thread):
     async def _begin(self, work: JobWork | TaskWork, server: Server) -> None:
         name = records.name_of(work)
         path = self._settings.records_dir / f"{name}.json"
+        reach(Point.CLAIMED_BEFORE_RECORD)
         try:
             if isinstance(work, JobWork):
                 set_aside(Path(work.order.paths.run_dir))
             records.write(path, Record(worker=self._settings.worker_id, work=work))
+            reach(Point.RECORDED_BEFORE_SPAWN)
             self._start_supervisor(path, work)
         except OSError as error:
             log.exception("no supervisor for %s", name)
@@ -137,6 +140,7 @@ class Claiming(threading.Thread):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        reach(Point.SPAWNED_BEFORE_WATCH)
         self._watch(path, process.wait)
 
     def _watch(self, path: Path, wait: Callable[[], object]) -> None:

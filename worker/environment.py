@@ -4,10 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from app.contract import faults
+
 ALLOWED = frozenset(
     {
         "PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH",
         "TRAINYARD_FASHION_MNIST",  # where a built-in data set's files lie
+        faults.VARIABLE,  # set by tests alone
     }
 )  # fmt: skip
 ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "PYTORCH_", "TORCH_NCCL_")

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from app.contract.faults import Point, reach
 from app.contract.work import JobWork, TaskWork
 from worker import logs, processes, records
 from worker.attempt import Attempt
@@ -39,11 +40,13 @@ def main(path: Path) -> None:
     # Named in the record we can be told to stop, but until there is a handler SIGTERM would only kill us.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     previous = record.supervisor
+    reach(Point.SUPERVISOR_BEFORE_NAME)
     record = _take_over(path, record)
     if previous is not None:
         _end_leftovers(previous)
     done = asyncio.run(_work(path, record, settings, recovering=previous is not None))
     if done:
+        reach(Point.FINISHED_BEFORE_FORGET)
         records.remove(path)
 
 

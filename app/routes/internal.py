@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.contract.faults import Point, reach
 from app.contract.states import JobState, StopWish
 from app.contract.views import WorkerList
 from app.contract.work import (
@@ -62,7 +63,10 @@ def claim(info: WorkerInfo, database: DatabaseDep) -> Response:
     """Something to do, or 204."""
     with database.write() as session:
         work: Work | None = claiming.claim(session, info)
-    return _answer(work) if work else Response(status_code=204)
+    if work is None:
+        return Response(status_code=204)
+    reach(Point.CLAIM_BEFORE_ANSWER)
+    return _answer(work)
 
 
 @router.get("/workers")
@@ -77,13 +81,18 @@ def start(job: str, attempt: AttemptNumber, body: AttemptToken, database: Databa
     """The run begins."""
     with database.write() as session:
         attempts.start(session, Lease.of(job, attempt, body.token))
+        reach(Point.START_BEFORE_COMMIT)
+    reach(Point.START_BEFORE_ANSWER)
 
 
 @router.post(ATTEMPT + "/heartbeat")
 def heartbeat(job: str, attempt: AttemptNumber, body: Heartbeat, database: DatabaseDep) -> HeartbeatReply:
     """The lease begins anew."""
     with database.write() as session:
-        return HeartbeatReply(stop=attempts.heartbeat(session, Lease.of(job, attempt, body.token)))
+        reply = HeartbeatReply(stop=attempts.heartbeat(session, Lease.of(job, attempt, body.token)))
+        reach(Point.HEARTBEAT_BEFORE_COMMIT)
+    reach(Point.HEARTBEAT_BEFORE_ANSWER)
+    return reply
 
 
 @router.post(ATTEMPT + "/wish")
@@ -119,7 +128,10 @@ async def report(request: Request, job: str, attempt: AttemptNumber, database: D
 def finish(job: str, attempt: AttemptNumber, body: Finish, database: DatabaseDep) -> Finished:
     """The attempt is over."""
     with database.write() as session:
-        return Finished(state=attempts.finish(session, Lease.of(job, attempt, body.token), body))
+        finished = Finished(state=attempts.finish(session, Lease.of(job, attempt, body.token), body))
+        reach(Point.FINISH_BEFORE_COMMIT)
+    reach(Point.FINISH_BEFORE_ANSWER)
+    return finished
 
 
 @router.post("/tasks/{task}/heartbeat", status_code=204)
@@ -134,12 +146,17 @@ def task_finish(task: str, body: TaskResult, database: DatabaseDep) -> None:
     """The task is over."""
     with database.write() as session:
         tasks.finish(session, task, body)
+        reach(Point.TASK_FINISH_BEFORE_COMMIT)
+    reach(Point.TASK_FINISH_BEFORE_ANSWER)
 
 
 def _report(database: Database, job: str, attempt: int, body: bytes) -> ReportReply:
     batch = _batch(body)
     with database.write() as session:
-        return reports.report(session, Lease.of(job, attempt, batch.token), batch.events)
+        reply = reports.report(session, Lease.of(job, attempt, batch.token), batch.events)
+        reach(Point.REPORT_BEFORE_COMMIT)
+    reach(Point.REPORT_BEFORE_ANSWER)
+    return reply
 
 
 def _batch(body: bytes) -> ReportBatch:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from starlette.responses import Response
 
+from app.contract.faults import Point, reach
 from app.contract.job import JobSpec
 from app.contract.views import Job
 from app.errors import Conflict, KeyReused, NotFound
@@ -59,7 +60,10 @@ def cancel_job(job: JobId, database: DatabaseDep) -> Response:
     A running job saves a checkpoint first; it is `cancelled` when nothing of it runs any more.
     """
     with database.write() as session:
-        return _answer(*jobs.cancel(session, job))
+        found, already = jobs.cancel(session, job)
+        reach(Point.CANCEL_BEFORE_COMMIT)
+    reach(Point.CANCEL_BEFORE_ANSWER)
+    return _answer(found, already)
 
 
 @router.post(

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.changes import Changes
+from app.contract.faults import Point, reach
 from app.contract.job import JobSpec
 from app.contract.views import DryRun, Job, JobPage, JobPatch
 from app.errors import Conflict, KeyReused, NotFound, PreconditionFailed
@@ -176,6 +177,8 @@ def delete_job(job: JobId, database: DatabaseDep) -> Response:
 def _submit(database: Database, context: Context, spec: JobSpec, key: str | None, body_sha256: str) -> tuple[Job, bool]:
     with database.write() as session:
         row, replayed = jobs.accept(session, context, spec, key, body_sha256)
+        reach(Point.SUBMIT_BEFORE_COMMIT)
+    reach(Point.SUBMIT_BEFORE_ANSWER)
     with database.read() as session:
         return jobs.view(session, row), replayed
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from app.contract.faults import Point, reach
 from app.contract.states import JobState
 from app.contract.work import Device, JobWork, RunOrder, TaskWork, WorkerInfo
 from app.errors import Fenced
@@ -66,6 +67,7 @@ def _give(session: Session, row: Row[Any], worker_id: str, devices: tuple[Device
     if changed is None:  # not possible while the row is locked
         raise Fenced
     attempts.begin(session, lease, worker_id, [device.index for device in devices])
+    reach(Point.CLAIM_BEFORE_COMMIT)
     return JobWork(
         job=row.id,
         attempt=lease.attempt,

@@ -6,6 +6,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.failures import Failure, FailureCode, failure
+from app.contract.faults import Point, reach
 from app.contract.states import JobState
 from app.services import tasks as task_rules
 from app.services.outcomes import end_attempt
@@ -25,9 +26,12 @@ def reap(database: Database) -> int:
         lost_tasks = tasks.expired(session, PORTION)
     ended = 0
     for row in lost_jobs:
+        reach(Point.REAP_BEFORE_UPDATE)
         with database.write() as session:
             ended += end_expired(session, row)
+            reach(Point.REAP_BEFORE_COMMIT)
     for row in lost_tasks:
+        reach(Point.REAP_TASK_BEFORE_UPDATE)
         with database.write() as session:
             task_rules.give_up_lost(session, row)
     return ended

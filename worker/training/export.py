@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contract.events import ArtifactFile
+from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
 from worker.training import architecture
 from worker.training.card import (
@@ -56,10 +57,9 @@ def export(model: nn.Module, card: ModelCard, folder: Path, stem: str = MODEL) -
     weights = Weights(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
     filled = card.model_copy(update={"weights": weights, "probe": Probe(outputs=probe(model, card))})
     text = filled.model_dump_json(indent=2).encode()
-    return [
-        write(folder / f"{stem}.safetensors", data, "application/octet-stream"),
-        write(folder / f"{stem}.json", text, "application/json"),
-    ]
+    weights_file = write(folder / f"{stem}.safetensors", data, "application/octet-stream")
+    reach(Point.WEIGHTS_BEFORE_CARD)
+    return [weights_file, write(folder / f"{stem}.json", text, "application/json")]
 
 
 def rebuild(folder: Path, stem: str = MODEL) -> tuple[nn.Module, ModelCard]:

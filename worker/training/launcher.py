@@ -23,6 +23,7 @@ import torch.distributed as dist
 from app.contract.events import Failed, Noted, PhaseBegun, Planned, Succeeded
 from app.contract.events import Stopped as StoppedEvent
 from app.contract.failures import Failure, FailureCode
+from app.contract.faults import Point, reach
 from app.contract.report import Report
 from app.contract.work import RunOrder
 from worker.training import causes, checkpoint, logs, measure, planning
@@ -81,13 +82,16 @@ class Launch:
         try:
             report = self._run()
         except Stopped as stop:
+            reach(Point.SAVED_BEFORE_STOPPED)
             self.events.write(StoppedEvent, saved=stop.saved)
             return STOPPED
         except Exception as error:
             if not isinstance(error, RunFailure):
                 log.exception("The launcher cannot go on")
             return self._tell(causes.explain(error))
-        self.events.write(Succeeded, report=report, artifacts=measure.artifacts(self.run_dir))
+        artifacts = measure.artifacts(self.run_dir)
+        reach(Point.MEASURED_BEFORE_END)
+        self.events.write(Succeeded, report=report, artifacts=artifacts)
         return SUCCEEDED
 
     def _tell(self, told: Failure) -> int:
@@ -106,6 +110,7 @@ class Launch:
     def _run(self) -> Report:
         self.events.write(PhaseBegun, phase="planning")
         self._train(Start(self._resumed()))
+        reach(Point.EXPORTED_BEFORE_MEASURE)
         self.events.write(PhaseBegun, phase="measuring")
         return self._measure()
 
@@ -125,6 +130,7 @@ class Launch:
     def _start_ranks(self, start: Start, planner: Child | None) -> None:
         """Fork the ranks, host the store, and wait for all; the planner works beside the first seconds of training."""
         world = self.order.spec.distributed.processes
+        reach(Point.PREPARED_BEFORE_FORK)
         with socket.create_server(("127.0.0.1", 0), backlog=world) as door:
             port: int = door.getsockname()[1]
             place = Place(self.order, self.board, start, port)

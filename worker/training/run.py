@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from app.contract.events import Noted, Phase, PhaseBegun
+from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
 from worker.training import checkpoint, export, memory, phase
 from worker.training.board import Board
@@ -33,6 +34,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
             trainee = phase.train(site, name, start.checkpoint if name == begun else None)
+            reach(Point.TRAINED_BEFORE_EXPORT)
             _export(site, name, trainee)
     finally:
         material.close()

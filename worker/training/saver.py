@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from app.contract.events import CheckpointSaved
+from app.contract.faults import Point, reach
 from worker.training import checkpoint
 from worker.training.checkpoint import Snapshot
 from worker.training.events import Reporter
@@ -53,6 +54,7 @@ class Saver:
     def _write(self, snapshot: Snapshot, is_best: bool, carried: list[Path]) -> None:
         told = checkpoint.save(snapshot, self._folder, carried)
         position = snapshot.position
+        reach(Point.CHECKPOINT_BEFORE_EVENT)
         self._reporter.send(
             CheckpointSaved,
             phase=position.phase,
@@ -64,6 +66,7 @@ class Saver:
         )
         if is_best:
             self._best = self._folder / told["name"]
+        reach(Point.CHECKPOINT_BEFORE_DROP)
         self._drop_old(self._folder / told["name"])
 
     def _drop_old(self, newest: Path) -> None:

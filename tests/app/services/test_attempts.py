@@ -178,6 +178,17 @@ def test_a_lease_that_ends_under_a_cancel_wish_ends_cancelled(service, pass_time
     assert service.job(job).state == JobState.CANCELLED
 
 
+def test_a_lease_lasts_from_the_last_heartbeat_on(service, pass_time):
+    job, work = service.running()
+    pass_time(50)
+    service.heartbeat(work)
+    pass_time(50)
+    assert service.reap() == 0
+    pass_time(11)
+    assert service.reap() == 1
+    assert service.attempts(job) == ["lost"]
+
+
 def test_heartbeats_extend_the_lease_but_not_beyond_the_deadline(service, pass_time):
     job, work = service.running(limits={"max_duration_s": 100})
     for _ in range(14):

@@ -8,6 +8,7 @@ from app.services import jobs
 from app.settings import Settings
 from app.store import session as session_module
 from app.store.session import Database, after_commit, touched, work_waits
+from tests.support.service import Service
 
 
 def test_changes_are_announced_after_the_commit_and_only_then(database_url, tmp_path):
@@ -26,6 +27,20 @@ def test_changes_are_announced_after_the_commit_and_only_then(database_url, tmp_
         assert told == []
     assert told == [{"job_x"}, "work", "after"]
     database.close()
+
+
+def test_whoever_is_told_of_work_finds_it(database, tmp_path):
+    """A worker that is nudged asks at once: before the commit it would find nothing, and wait for the next nudge."""
+    found = []
+
+    def look() -> None:
+        with telling.read() as session:
+            found.append(session.execute(text("SELECT count(*) FROM jobs")).scalar_one())
+
+    telling = Database(database.url, database.settings, on_work=look)
+    Service(telling).submit()
+    telling.close()
+    assert found == [1]
 
 
 def test_what_a_reader_writes_is_not_kept(database, service):

@@ -1,0 +1,65 @@
+"""The table of crossings: how each fault point is reached, and what must have come of it in the end.
+
+A new point needs one row here. Who is stopped at it follows from the process that reaches it: the service, the broker
+and the worker are started again by the yard, a supervisor's work by its worker, a run's by the service.
+"""
+
+from app.contract.faults import Point
+
+JOB = "job"  # a job of a stand-in run, from its POST to its success
+CANCEL = "cancel"  # one that is cancelled while it runs
+FROZEN = "frozen"  # one whose supervisor is frozen for longer than its lease
+UNCLAIMED = "unclaimed"  # one that is submitted while no worker runs
+IMPORT = "import"  # a data set's folder, from its POST to its readiness
+FROZEN_IMPORT = "frozen import"  # the supervisor of its check is frozen for longer than its lease
+TRAINING = "training"  # a job of the real training program on two ranks
+CANCELLED_TRAINING = "cancelled training"
+
+CROSSINGS: dict[Point, str] = {
+    Point.SUBMIT_BEFORE_COMMIT: JOB,
+    Point.SUBMIT_BEFORE_ANSWER: JOB,
+    Point.COMMIT_BEFORE_NUDGE: JOB,
+    Point.CANCEL_BEFORE_COMMIT: CANCEL,
+    Point.CANCEL_BEFORE_ANSWER: CANCEL,
+    Point.CLAIM_BEFORE_COMMIT: JOB,
+    Point.CLAIM_BEFORE_ANSWER: JOB,
+    Point.START_BEFORE_COMMIT: JOB,
+    Point.START_BEFORE_ANSWER: JOB,
+    Point.HEARTBEAT_BEFORE_COMMIT: JOB,
+    Point.HEARTBEAT_BEFORE_ANSWER: JOB,
+    Point.REPORT_BEFORE_COMMIT: JOB,
+    Point.REPORT_BEFORE_ANSWER: JOB,
+    Point.FINISH_BEFORE_COMMIT: JOB,
+    Point.FINISH_BEFORE_ANSWER: JOB,
+    Point.TASK_FINISH_BEFORE_COMMIT: IMPORT,
+    Point.TASK_FINISH_BEFORE_ANSWER: IMPORT,
+    Point.REAP_BEFORE_UPDATE: FROZEN,
+    Point.REAP_BEFORE_COMMIT: FROZEN,
+    Point.REAP_TASK_BEFORE_UPDATE: FROZEN_IMPORT,
+    Point.REMIND_BEFORE_NUDGE: UNCLAIMED,
+    Point.CLAIMED_BEFORE_RECORD: JOB,
+    Point.RECORDED_BEFORE_SPAWN: JOB,
+    Point.SPAWNED_BEFORE_WATCH: JOB,
+    Point.SUPERVISOR_BEFORE_NAME: JOB,
+    Point.SUPERVISOR_BEFORE_LAUNCH: JOB,
+    Point.LAUNCHED_BEFORE_NAME: JOB,
+    Point.LAUNCHED_BEFORE_START: JOB,
+    Point.STARTED_BEFORE_HEARTBEAT: JOB,
+    Point.BEFORE_HEARTBEAT: JOB,
+    Point.BEFORE_REPORT: JOB,
+    Point.REPORTED_BEFORE_NOTED: JOB,
+    Point.STOP_BEFORE_SIGNAL: CANCEL,
+    Point.GONE_BEFORE_REPORT: JOB,
+    Point.ENDED_BEFORE_FINISH: JOB,
+    Point.FINISHED_BEFORE_FORGET: JOB,
+    Point.TASK_BEFORE_FINISH: IMPORT,
+    Point.PREPARED_BEFORE_FORK: TRAINING,
+    Point.CHECKPOINT_BEFORE_RENAME: TRAINING,
+    Point.CHECKPOINT_BEFORE_EVENT: TRAINING,
+    Point.CHECKPOINT_BEFORE_DROP: TRAINING,
+    Point.TRAINED_BEFORE_EXPORT: TRAINING,
+    Point.WEIGHTS_BEFORE_CARD: TRAINING,
+    Point.EXPORTED_BEFORE_MEASURE: TRAINING,
+    Point.MEASURED_BEFORE_END: TRAINING,
+    Point.SAVED_BEFORE_STOPPED: CANCELLED_TRAINING,
+}

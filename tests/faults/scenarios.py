@@ -1,0 +1,271 @@
+"""What is under way when a fault point is crossed. Each is begun before the trouble and ends after it, as it must."""
+
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from tests.faults import crossings
+from tests.faults.stand_in import loss
+from tests.faults.yard import Yard
+from worker import records
+
+FINAL = {"succeeded", "failed", "cancelled"}
+STEPS = 16
+QUICK_MS, SLOW_MS = 60, 250
+EPOCHS = 2
+
+
+class Scenario:
+    """One job or data set, from a client who asks until it is answered, to its end. `full`: the disk was."""
+
+    def __init__(self, yard: Yard, *, full: bool) -> None:
+        self.yard = yard
+        self.full = full
+        self.key = str(uuid.uuid4())
+        self._client = ThreadPoolExecutor(1)
+        self._asked: Future[httpx.Response] | None = None
+
+    def begin(self) -> None:
+        """Come so far that the point will be reached."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Wait for the end, and look at it."""
+        raise NotImplementedError
+
+    def _ask(self, path: str, **options: Any) -> None:
+        """A POST from a thread, since the service may stand still in it."""
+        self._asked = self._client.submit(self._persist, path, options)
+
+    def _persist(self, path: str, options: dict[str, Any]) -> httpx.Response:
+        while (answer := self.yard.call("POST", path, **options)) is None:
+            pass
+        return answer
+
+    def _answer(self) -> httpx.Response:
+        """Of the last `_ask`."""
+        asked = self._asked
+        assert asked is not None
+        self.yard.until(asked.done, "the client is answered")
+        answer: httpx.Response = asked.result()
+        assert answer.is_success, answer.text
+        return answer
+
+
+class JobScenario(Scenario):
+    """A job of the stand-in run, to its success."""
+
+    every_ms = QUICK_MS
+    steps = STEPS
+    hours_off = 0  # the clock of the run's host
+    outcome = "succeeded"
+
+    def begin(self) -> None:
+        """Submit it."""
+        self._ask("/v1/jobs", json=self.spec(), headers={"Idempotency-Key": self.key})
+
+    def end(self) -> None:
+        """The right end, and each step of the training once."""
+        job = self.job = self._over(self.submitted())
+        ends = {job["state"], job["failure"]["code"]} if job["failure"] else {job["state"]}
+        assert ends & ({self.outcome, "disk_full"} if self.full else {self.outcome}), job
+        if job["state"] == "succeeded":
+            self._check_metrics(job["id"])
+
+    def spec(self) -> dict[str, Any]:
+        """The job."""
+        return {
+            "dataset": {"kind": "builtin", "name": "digits"},
+            "model": {"kind": "timm", "name": "resnet10t"},
+            "labels": {name: str(getattr(self, name)) for name in ("steps", "every_ms", "hours_off")},
+            "limits": {"max_attempts": 20},
+        }
+
+    def submitted(self) -> str:
+        """The id of the job. The same key, asked again, names the same."""
+        job = str(self._answer().json()["id"])
+        again = self.yard.told("POST", "/v1/jobs", json=self.spec(), headers={"Idempotency-Key": self.key})
+        assert again.json()["id"] == job
+        if job not in self.yard.submitted:
+            self.yard.submitted.append(job)
+        return job
+
+    def _over(self, job_id: str) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            answer = self.yard.call("GET", f"/v1/jobs/{job_id}")
+            job: dict[str, Any] = answer.json() if answer else {"state": "?"}
+            if job["state"] == "queued" and job["attempt"]:
+                self.yard.hasten(job_id)
+            return job if job["state"] in FINAL else None
+
+        found: dict[str, Any] = self.yard.until(look, f"{job_id} is over")
+        return found
+
+    def when(self, job_id: str, state: str) -> None:
+        self.yard.until(lambda: self.yard.get(f"/v1/jobs/{job_id}")["state"] == state, f"{job_id} is {state}")
+
+    def _check_metrics(self, job_id: str) -> None:
+        found = self.yard.get(f"/v1/jobs/{job_id}/metrics?max_points=100000")["series"]["train/loss"]
+        assert found["step"] == list(range(1, self.steps + 1))
+        assert found["value"] == [loss(step) for step in found["step"]]
+
+
+class Cancel(JobScenario):
+    """A job that is cancelled while it runs."""
+
+    every_ms = 4 * SLOW_MS
+    outcome = "cancelled"
+
+    def begin(self) -> None:
+        """Submit it, and cancel it when it runs."""
+        super().begin()
+        self._job = self.submitted()
+        self.when(self._job, "running")
+        self._ask(f"/v1/jobs/{self._job}/cancel")
+
+    def end(self) -> None:
+        """It is cancelled, whoever heard of it how often."""
+        answer = self._answer()
+        assert answer.status_code in (200, 202), answer.text
+        job = self._over(self._job)
+        assert job["state"] == "cancelled" or (self.full and job["failure"]["code"] == "disk_full"), job
+
+
+class Unclaimed(JobScenario):
+    """A job that is submitted while no worker runs, so that upkeep reminds those who do not listen."""
+
+    def begin(self) -> None:
+        """The worker comes back when the trouble is over."""
+        self.yard.held.add("worker")
+        self.yard.kill("worker")
+        super().begin()
+
+    def end(self) -> None:
+        """As ever."""
+        self.yard.held.discard("worker")
+        super().end()
+
+
+class Frozen(JobScenario):
+    """A job whose supervisor stands still for longer than its lease, and then goes on."""
+
+    every_ms = SLOW_MS
+
+    def begin(self) -> None:
+        """Freeze it when the job runs."""
+        super().begin()
+        self._supervisor = freeze(self.yard)
+
+    def end(self) -> None:
+        """The thawed one finds itself fenced, and changes nothing."""
+        os.kill(self._supervisor, signal.SIGCONT)
+        super().end()
+
+
+class Training(JobScenario):
+    """A job of the real training program: whatever befalls it, all of them come to the same losses."""
+
+    epochs = EPOCHS
+    _first: dict[str, Any] = {}  # noqa: RUF012  (shared by all: every run must train the same network)
+
+    def spec(self) -> dict[str, Any]:
+        """Digits on two ranks, in few and large steps."""
+        return super().spec() | {
+            "labels": {"real": "yes"},
+            "compression": [{"kind": "depthwise_separable"}, {"kind": "activation_compression", "ratio": 2}],
+            "distributed": {"kind": "ddp", "processes": 2},
+            "training": {"epochs": self.epochs, "batch_size": 256},
+        }
+
+    def _check_metrics(self, job_id: str) -> None:
+        found = self._series(job_id)
+        steps = self.yard.get(f"/v1/jobs/{job_id}")["progress"]["steps"]
+        assert found["step"] == list(range(1, steps + 1))
+        assert found["value"] == self._first.setdefault("losses", found["value"]), "it trained another network"
+
+    def _series(self, job_id: str) -> dict[str, Any]:
+        series: dict[str, Any] = self.yard.get(f"/v1/jobs/{job_id}/metrics?max_points=100000")["series"]["train/loss"]
+        return series
+
+
+class CancelledTraining(Training, Cancel):
+    """A long one that is cancelled when it trains."""
+
+    epochs = 1000
+
+    def when(self, job_id: str, state: str) -> None:
+        saved = f"/v1/jobs/{job_id}/checkpoints"
+        self.yard.until(lambda: self.yard.get(saved)["items"], f"{job_id} has a checkpoint")
+
+
+class Import(Scenario):
+    """The check of a folder, to its readiness."""
+
+    seconds = 0.5
+
+    def begin(self) -> None:
+        """Register a new folder. There is no key: a client that got no answer looks whether it is there."""
+        self._name = self.key
+        folder = self.yard.folder / "sets" / self._name
+        for name in ("a", "b"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "1.png").touch()
+        (folder / "seconds").write_text(str(self.seconds))
+        self.yard.told("POST", "/v1/datasets", json={"name": self._name, "source": {"path": self._name}})
+
+    def end(self) -> None:
+        """It is ready."""
+        found = self.yard.until(self._settled, "the data set is ready")
+        assert found["state"] == "ready" or self.full, found
+
+    def _settled(self) -> dict[str, Any] | None:
+        answer = self.yard.call("GET", "/v1/datasets?limit=100")
+        items = answer.json()["items"] if answer else []
+        return next((item for item in items if item["name"] == self._name and item["state"] != "importing"), None)
+
+
+class FrozenImport(Import):
+    """The supervisor of the check stands still for longer than its lease."""
+
+    seconds = 3.0
+
+    def begin(self) -> None:
+        """Freeze it when it has begun."""
+        super().begin()
+        self._supervisor = freeze(self.yard)
+
+    def end(self) -> None:
+        """As ever."""
+        os.kill(self._supervisor, signal.SIGCONT)
+        super().end()
+
+
+def freeze(yard: Yard) -> int:
+    """SIGSTOP to the one supervisor, once its run is named; its process id."""
+    folder = yard.home / "run" / "attempts"
+
+    def named() -> int | None:
+        found = [record.supervisor for record in records.all_of(folder, "w").values() if record.supervisor]
+        started = any("stand_in.py" in line for line in yard.leftovers().values())
+        return found[0].pid if found and started else None
+
+    pid = int(yard.until(named, "a supervisor has started its run"))
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+SCENARIOS: dict[str, Callable[..., Scenario]] = {
+    crossings.JOB: JobScenario,
+    crossings.CANCEL: Cancel,
+    crossings.FROZEN: Frozen,
+    crossings.UNCLAIMED: Unclaimed,
+    crossings.IMPORT: Import,
+    crossings.FROZEN_IMPORT: FrozenImport,
+    crossings.TRAINING: Training,
+    crossings.CANCELLED_TRAINING: CancelledTraining,
+}
