@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from app.contract.augment import Augment, Normalize, RandomCrop, Resize
+from app.contract.augment import Augment, Evaluation, Normalize, RandomCrop, Resize, Sizing, counterpart
+from app.contract.augment.order import order_problems
 from app.contract.compression import Compression
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
 from app.contract.distributed import Distributed, Single
@@ -35,6 +36,12 @@ class JobSpec(Spec):
     dataset: Data
     model: Model
     augment: tuple[Augment, ...] = Field((), max_length=32, description="Applied in this order.")
+    evaluation: tuple[Evaluation, ...] | None = Field(
+        None,
+        max_length=32,
+        description="How images are brought to size in evaluation. Null: the counterpart of `augment`, with nothing "
+        "drawn: a crop is cut from the middle.",
+    )
     compression: tuple[Compression, ...] = Field((), max_length=8, description="Applied in this order.")
     distributed: Distributed = Single()
     training: Training = Training()
@@ -72,24 +79,27 @@ class JobSpec(Spec):
 
     def _problems(self) -> Iterator[Problem]:
         yield from _training_problems(self.training, self.distributed.processes)
-        yield from _order_problems(self.augment)
+        yield from order_problems(self.augment)
         yield from _crop_problems(self)
         yield from _channel_problems(self)
+        yield from _evaluation_problems(self)
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of what the network sees, in pixels: the last size that the augmentations set."""
-        sizes = [augment.size for augment in self.augment if isinstance(augment, RandomCrop | Resize)]
+        sizes = [augment.size for augment in self.augment if isinstance(augment, Sizing)]
         return sizes[-1] if sizes else _default_size(self.dataset)
 
     def resolved(self) -> "JobSpec":
-        """The same job with name, image size and normalisation written out: what the service stores and shows."""
+        """The same job with name, image size, normalisation and evaluation written out: what is stored and shown."""
         augment = self.augment
-        if not any(isinstance(each, RandomCrop | Resize) for each in augment):
+        if not any(isinstance(each, Sizing) for each in augment):
             augment = (Resize(size=self.image_size), *augment)
         if not any(isinstance(each, Normalize) for each in augment):
             augment = (*augment, Normalize())
-        return self.model_copy(update={"augment": augment, "name": self.name or _made_up_name(self)})
+        evaluation = tuple(counterpart(augment)) if self.evaluation is None else self.evaluation
+        name = self.name or _made_up_name(self)
+        return self.model_copy(update={"augment": augment, "evaluation": evaluation, "name": name})
 
 
 def _training_problems(training: Training, processes: int) -> Iterator[Problem]:
@@ -100,13 +110,6 @@ def _training_problems(training: Training, processes: int) -> Iterator[Problem]:
     if training.schedule.warmup_epochs > training.epochs:
         detail = f"The warm-up is longer than the {training.epochs} epochs of training: shorten it, or train longer."
         yield Problem(("training", "schedule", "warmup_epochs"), "too_long", detail)
-
-
-def _order_problems(augment: tuple[Augment, ...]) -> Iterator[Problem]:
-    kinds = [each.kind for each in augment]
-    if "normalize" in kinds:
-        for index in range(kinds.index("normalize") + 1, len(kinds)):
-            yield Problem(("augment", index), "after_normalize", "normalize is always last: move it behind this one.")
 
 
 def _crop_problems(spec: JobSpec) -> Iterator[Problem]:
@@ -121,7 +124,7 @@ def _crop_problems(spec: JobSpec) -> Iterator[Problem]:
                     "put a resize before it, raise padding, or give scale to make size the output size."
                 )
                 yield Problem(("augment", index, "size"), "larger_than_image", detail)
-        if isinstance(each, RandomCrop | Resize):
+        if isinstance(each, Sizing):
             size = each.size
 
 
@@ -132,6 +135,15 @@ def _channel_problems(spec: JobSpec) -> Iterator[Problem]:
         if isinstance(each, Normalize) and each.mean is not None and len(each.mean) not in (1, spec.model.channels):
             detail = f"The model reads {spec.model.channels} channels: give that many values, or one for all."
             yield Problem(("augment", index, "mean"), "length", detail)
+
+
+def _evaluation_problems(spec: JobSpec) -> Iterator[Problem]:
+    if spec.evaluation is None:
+        return
+    if not spec.evaluation or spec.evaluation[-1].size != spec.image_size:
+        height, width = spec.image_size
+        detail = f"The network is trained on {height}x{width} images: the last size here must be [{height}, {width}]."
+        yield Problem(("evaluation",), "other_size", detail)
 
 
 def _default_size(dataset: Data) -> tuple[int, int]:

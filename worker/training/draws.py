@@ -45,6 +45,11 @@ class Draw:
         self._indices_N = np.asarray(indices_N).astype(np.uint64)
         self._blocks = 0
 
+    @property
+    def count(self) -> int:
+        """Images in the batch."""
+        return len(self._indices_N)
+
     def uniforms(self, count: int) -> Values:
         """`count` values for each image, as C x N, each uniform in [0, 1) with 53 random bits."""
         blocks = -(-count // 2)  # four words, which make two values

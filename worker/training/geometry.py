@@ -50,6 +50,13 @@ def rotation(angles_N: Array) -> Array:
     return np.stack([np.stack([cos_N, -sin_N], -1), np.stack([sin_N, cos_N], -1)], -2)
 
 
+def shear(along_x_N: Array, along_y_N: Array) -> Array:
+    """N x 2 x 2 maps of area 1: y gets a share of x, then x a share of y."""
+    ones_N = np.ones_like(along_x_N)
+    first_N2 = np.stack([ones_N + along_x_N * along_y_N, along_x_N], -1)
+    return np.stack([first_N2, np.stack([along_y_N, ones_N], -1)], -2)
+
+
 def mirror(sizes_N2: Array, flipped_N: npt.NDArray[np.bool_], axis: int) -> Array:
     """Left and right exchanged (`axis` 0, x) or top and bottom (`axis` 1, y), where `flipped` is true."""
     matrices_N33 = identity(len(sizes_N2))
@@ -70,6 +77,12 @@ def window(corners_N2: Array, windows_N2: Array, size_out: Size) -> Array:
     matrices_N33[:, 1, 1] = scales_N2[:, 1]
     matrices_N33[:, :2, 2] = corners_N2 + (scales_N2 - 1) / 2
     return matrices_N33
+
+
+def largest(sizes_N2: Array, aspects_N: Array) -> Array:
+    """The largest (h, w) with w / h = aspect that lies inside each image."""
+    heights_N = np.minimum(sizes_N2[:, 0], sizes_N2[:, 1] / aspects_N)
+    return np.stack([heights_N, heights_N * aspects_N], -1)
 
 
 def outline(matrices_N33: Array, size_out: Size | Array) -> Array:

@@ -205,3 +205,47 @@ def test_any_value_anywhere_is_read_or_refused_but_never_crashes(field: str, val
     with suppress(ValidationError):
         read = JobSpec.model_validate(spec(**{field: value}))
         assert json.loads(read.model_dump_json())
+
+
+class TestEvaluation:
+    def test_it_is_the_counterpart_of_the_augmentations(self) -> None:
+        augment = [
+            {"kind": "resize", "size": [48, 48]},
+            {"kind": "random_rotate", "degrees": 5},
+            {"kind": "random_crop", "size": [40, 40], "padding": 4, "border": "constant"},
+            {"kind": "color_jitter", "hue": 0.1},
+            {"kind": "random_crop", "size": [32, 32], "scale": [0.5, 1.0]},
+        ]
+        resolved = JobSpec.model_validate(spec(augment=augment)).resolved()
+        assert [each.model_dump() for each in resolved.evaluation or ()] == [
+            {"kind": "resize", "size": (48, 48), "fit": "stretch"},
+            {"kind": "center_crop", "size": (40, 40), "border": "constant"},
+            {"kind": "resize", "size": (32, 32), "fit": "cover"},
+        ]
+
+    def test_another_one_may_be_given_of_the_same_size(self) -> None:
+        given = [{"kind": "resize", "size": [40, 40]}, {"kind": "center_crop", "size": [32, 32]}]
+        resolved = JobSpec.model_validate(spec(evaluation=given)).resolved()
+        assert [each.kind for each in resolved.evaluation or ()] == ["resize", "center_crop"]
+
+    @pytest.mark.parametrize("given", [[], [{"kind": "resize", "size": [40, 40]}]])
+    def test_another_size_is_refused(self, given: list[Any]) -> None:
+        assert refusals(spec(evaluation=given)) == {("evaluation",): "other_size"}
+
+
+@pytest.mark.parametrize(
+    ("augment", "code"),
+    [
+        ([{"kind": "random_erasing"}, {"kind": "random_flip"}], "after_random_erasing"),
+        ([{"kind": "random_erasing"}, {"kind": "trivial_augment"}], "after_random_erasing"),
+        ([{"kind": "gaussian_blur"}, {"kind": "resize", "size": [32, 32]}], "after_gaussian_blur"),
+        ([{"kind": "normalize"}, {"kind": "color_jitter", "hue": 0.1}], "after_normalize"),
+    ],
+)
+def test_what_would_mean_something_else_at_its_place_is_refused(augment: list[Any], code: str) -> None:
+    assert refusals(spec(augment=augment)) == {("augment", 1): code}
+
+
+def test_colours_may_change_anywhere_before_normalize() -> None:
+    augment = [{"kind": "color_jitter", "hue": 0.1}, {"kind": "random_flip"}, {"kind": "grayscale"}]
+    assert len(JobSpec.model_validate(spec(augment=augment)).augment) == 3

@@ -1,30 +1,37 @@
 """How training images are varied: planned as one matrix for each image, executed in one resample.
 
-To add a kind: a class in app/contract/augment.py, and a file here named after its `kind` with
-`build(spec) -> Geometric` (it moves pixels) or `-> Normalizing` (it acts on the device, after everything else).
+To add a kind: a class in app/contract/augment/, and a file here named after its `kind` with `build(spec)`, which gives
+a `Geometric` (it moves pixels), a `Photometric` (it changes values), both of them, or a `Normalizing` (it acts on the
+device, after everything else).
 
 - A geometric kind touches no pixel. It gives 3x3 matrices from its output pixels to its input pixels, one for each
-  image (worker/training/geometry.py has the makings), for training from drawn numbers and for evaluation without any.
-  `Pipeline` multiplies the list into one matrix from the final image to the source, so each image is resampled once,
-  and a rotation shows the real surroundings of a crop, not black corners.
+  image (worker/training/geometry.py has the makings). `Pipeline` multiplies the list into one matrix from the final
+  image to the source, so each image is resampled once, and a rotation shows the real surroundings of a crop, not black
+  corners.
+- A photometric kind gives steps (worker/training/pixels.py, colour.py) that are done to the final image. Colour maps
+  that follow one another become one.
 - Numbers come from the `Draw` it is given and from nowhere else: a function of seed, epoch, sample index, place in the
   list and number of the draw. Every image draws at each call, also when it is not used.
 - `border` is what shows where the source image ends. The source ends once, so one border holds for an image: that of
   the first kind whose own step, by itself, leaves what it was given. Behind it the image has no end any more.
+- Evaluation is a list of its own in the resolved spec, of kinds that draw nothing.
 - The kinds see sizes, never images: planning needs no data, and nothing here imports torch.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from app.contract.augment import Border
+from app.contract.augment import Augment, Border
 from app.contract.job import JobSpec
 from worker.training import geometry, resample
+from worker.training.colour import ColourMap
 from worker.training.draws import Draw
 from worker.training.geometry import Array, Size
+from worker.training.pixels import PixelStep
 from worker.training.plugins import build
 
 # N = images in the batch, H W = height and width of what the network sees, C = channels: 1 or 3
@@ -37,10 +44,16 @@ Image = npt.NDArray[np.uint8]
 class Geometric:
     """A step that moves pixels. Sizes are N x (h, w) of the images it is given."""
 
-    train: Callable[[Draw, Array], Array]
-    evaluate: Callable[[Array], Array]
+    matrices: Callable[[Draw, Array], Array]
     size_out: Size | None = None  # null: each image keeps its size
     border: Border | None = None  # null: the step never leaves its image
+
+
+@dataclass(frozen=True)
+class Photometric:
+    """A step that changes values of final images, which have the given size."""
+
+    steps: Callable[[Draw, Size], list[PixelStep]]
 
 
 @dataclass(frozen=True)
@@ -58,29 +71,32 @@ class Plan:
     matrices_N33: Array
     borders: list[Border | None]
     """For each image; null where nothing beyond the source's edges is shown."""
+    pixels: list[PixelStep]
+    """For the whole batch, one after another, behind the resample."""
+
+
+Step = Geometric | Photometric
+Steps = Sequence[tuple[int, Step]]
+"""Each with its position in the spec's list, from which it draws."""
 
 
 class Pipeline:
     """The augmentations of one job, ready to plan and to run on the CPU. Thread-safe: it keeps no state."""
 
-    def __init__(self, seed: int, steps: Sequence[tuple[int, Geometric]], size: Size, normalizing: Normalizing) -> None:
-        """`steps`: each with its position in the spec's list."""
+    def __init__(self, seed: int, training: Steps, evaluation: Steps, size: Size, normalizing: Normalizing) -> None:
         self.size = size
         self.normalizing = normalizing
         self._seed = seed
-        self._steps = steps
+        self._training = training
+        self._evaluation = evaluation
 
     def train_plan(self, sizes_N2: Array, indices_N: npt.NDArray[np.int64], epoch: int) -> Plan:
         """How the samples `indices` of the given source sizes look in `epoch`, counted from 0."""
-
-        def matrices(position: int, step: Geometric, sizes_N2: Array) -> Array:
-            return step.train(Draw(self._seed, epoch, position, indices_N), sizes_N2)
-
-        return self._compose(sizes_N2, matrices)
+        return self._plan(self._training, sizes_N2, indices_N, epoch)
 
     def evaluation_plan(self, sizes_N2: Array) -> Plan:
-        """The deterministic counterpart: crops from the centre, resizing as in training, no flips, no rotations."""
-        return self._compose(sizes_N2, lambda _position, step, sizes_N2: step.evaluate(sizes_N2))
+        """How images of the given source sizes look in evaluation."""
+        return self._plan(self._evaluation, sizes_N2, np.zeros(len(sizes_N2), np.int64), 0)
 
     def train_NHWC(self, images: Sequence[Image], indices_N: npt.NDArray[np.int64], epoch: int) -> Image:
         """The images as the network sees them in `epoch`. `indices`: their numbers in the training set."""
@@ -90,33 +106,69 @@ class Pipeline:
         """The images as the network sees them in evaluation."""
         return self._run(images, self.evaluation_plan(_sizes(images)))
 
-    def _compose(self, sizes_N2: Array, matrices: Callable[[int, Geometric, Array], Array]) -> Plan:
-        count = len(sizes_N2)
-        whole_N33 = geometry.identity(count)
-        border_N = np.full(count, -1)
-        for number, (position, step) in enumerate(self._steps):
-            step_N33 = matrices(position, step, sizes_N2)
-            sizes_out_N2 = geometry.repeat(step.size_out, count) if step.size_out else sizes_N2
-            if step.border:
-                border_N[(border_N < 0) & geometry.leaves(step_N33, sizes_out_N2, sizes_N2)] = number
-            whole_N33, sizes_N2 = whole_N33 @ step_N33, sizes_out_N2
-        return Plan(whole_N33, [self._steps[number][1].border if number >= 0 else None for number in border_N])
+    def _plan(self, steps: Steps, sizes_N2: Array, indices_N: npt.NDArray[np.int64], epoch: int) -> Plan:
+        def draw(position: int) -> Draw:
+            return Draw(self._seed, epoch, position, indices_N)
+
+        geometric = [(draw(position), step) for position, step in steps if isinstance(step, Geometric)]
+        photometric = [(draw(position), step) for position, step in steps if isinstance(step, Photometric)]
+        matrices_N33, borders = _compose(geometric, sizes_N2)
+        pixels = [made for drawn, step in photometric for made in step.steps(drawn, self.size)]
+        return Plan(matrices_N33, borders, _joined(pixels))
 
     def _run(self, images: Sequence[Image], plan: Plan) -> Image:
         channels = images[0].shape[2] if images else 3
         out_NHWC = np.empty((len(images), *self.size, channels), np.uint8)
-        for image, matrix_33, border, out_HWC in zip(images, plan.matrices_N33, plan.borders, out_NHWC, strict=True):
-            resample.warp(image, matrix_33, border, out_HWC)
+        for number, image in enumerate(images):
+            resample.warp(image, plan.matrices_N33[number], plan.borders[number], out_NHWC[number])
+            for step in plan.pixels:
+                step.run(number, out_NHWC[number])
         return out_NHWC
 
 
 def compile(spec: JobSpec) -> Pipeline:
-    """The pipeline of a job. Image size and normalisation that the spec leaves open are made explicit first."""
+    """The pipeline of a job. What the spec leaves open is made explicit first."""
     resolved = spec.resolved()
-    steps = [(position, build("augment", each)) for position, each in enumerate(resolved.augment)]
-    geometric = [(position, step) for position, step in steps if isinstance(step, Geometric)]
-    normalizing = next(step for _, step in steps if isinstance(step, Normalizing))
-    return Pipeline(resolved.training.seed, geometric, resolved.image_size, normalizing)
+    training = _built(resolved.augment)
+    normalizing = next(step for _, step in training if isinstance(step, Normalizing))
+    return Pipeline(
+        resolved.training.seed,
+        [(position, step) for position, step in training if not isinstance(step, Normalizing)],
+        _built(resolved.evaluation or ()),
+        resolved.image_size,
+        normalizing,
+    )
+
+
+def _built(entries: Sequence[Augment]) -> list[tuple[int, Any]]:
+    """The steps of each entry, which may be several, with the entry's position."""
+    built = [(position, build("augment", each)) for position, each in enumerate(entries)]
+    return [(position, step) for position, made in built for step in (made if isinstance(made, tuple) else (made,))]
+
+
+def _compose(steps: Sequence[tuple[Draw, Geometric]], sizes_N2: Array) -> tuple[Array, list[Border | None]]:
+    """One matrix and one border for each image."""
+    count = len(sizes_N2)
+    whole_N33 = geometry.identity(count)
+    border_N = np.full(count, -1)
+    for number, (draw, step) in enumerate(steps):
+        step_N33 = step.matrices(draw, sizes_N2)
+        sizes_out_N2 = geometry.repeat(step.size_out, count) if step.size_out else sizes_N2
+        if step.border:
+            border_N[(border_N < 0) & geometry.leaves(step_N33, sizes_out_N2, sizes_N2)] = number
+        whole_N33, sizes_N2 = whole_N33 @ step_N33, sizes_out_N2
+    return whole_N33, [steps[number][1].border if number >= 0 else None for number in border_N]
+
+
+def _joined(steps: Sequence[PixelStep]) -> list[PixelStep]:
+    """Colour maps that follow one another as one."""
+    joined: list[PixelStep] = []
+    for step in steps:
+        if joined and isinstance(step, ColourMap) and isinstance(joined[-1], ColourMap):
+            joined[-1] = step.after(joined[-1])
+        else:
+            joined.append(step)
+    return joined
 
 
 def _sizes(images: Sequence[Image]) -> Array:

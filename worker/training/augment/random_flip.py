@@ -10,9 +10,9 @@ _AXES = {"horizontal": 0, "vertical": 1}  # the coordinate that is mirrored: x o
 
 
 def build(spec: RandomFlip) -> Geometric:
-    """Evaluation shows each image as it is."""
+    """About the middle of the image, whole pixels on whole pixels."""
 
-    def train(draw: Draw, sizes_N2: Array) -> Array:
+    def matrices(draw: Draw, sizes_N2: Array) -> Array:
         return geometry.mirror(sizes_N2, draw.chance(spec.probability), _AXES[spec.axis])
 
-    return Geometric(train, evaluate=lambda sizes_N2: geometry.identity(len(sizes_N2)))
+    return Geometric(matrices)

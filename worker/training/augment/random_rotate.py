@@ -10,11 +10,11 @@ from worker.training.geometry import Array
 
 
 def build(spec: RandomRotate) -> Geometric:
-    """Evaluation shows each image as it is."""
+    """Angles are uniform; an image that is not turned keeps its exact pixels."""
 
-    def train(draw: Draw, sizes_N2: Array) -> Array:
+    def matrices(draw: Draw, sizes_N2: Array) -> Array:
         angles_N = np.deg2rad(draw.uniform(-spec.degrees, spec.degrees))
         turned_N = draw.chance(spec.probability)
         return geometry.about(geometry.centres(sizes_N2), geometry.rotation(np.where(turned_N, angles_N, 0.0)))
 
-    return Geometric(train, evaluate=lambda sizes_N2: geometry.identity(len(sizes_N2)), border=spec.border)
+    return Geometric(matrices, border=spec.border)

@@ -5,13 +5,19 @@ import numpy as np
 from app.contract.augment import Resize
 from worker.training import geometry
 from worker.training.augment import Geometric
+from worker.training.draws import Draw
 from worker.training.geometry import Array
 
 
 def build(spec: Resize) -> Geometric:
-    """The same in training and evaluation."""
+    """`stretch` reads the whole image, `cover` the largest window in the middle that has the output's shape."""
+    aspect = spec.size[1] / spec.size[0]
 
-    def matrices(sizes_N2: Array) -> Array:
+    def stretch(_draw: Draw, sizes_N2: Array) -> Array:
         return geometry.window(np.zeros_like(sizes_N2), sizes_N2, spec.size)
 
-    return Geometric(train=lambda _draw, sizes_N2: matrices(sizes_N2), evaluate=matrices, size_out=spec.size)
+    def cover(_draw: Draw, sizes_N2: Array) -> Array:
+        windows_N2 = geometry.largest(sizes_N2, np.full(len(sizes_N2), aspect))
+        return geometry.window(((sizes_N2 - windows_N2) / 2)[:, ::-1], windows_N2, spec.size)
+
+    return Geometric(cover if spec.fit == "cover" else stretch, size_out=spec.size)

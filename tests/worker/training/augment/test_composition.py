@@ -56,7 +56,7 @@ def test_the_map_of_a_list_is_its_steps_one_after_another(
     sizes, maps = geometry.repeat(size, 2), []
     for position, each in enumerate(spec.augment):
         step = build("augment", each)
-        maps.append(step.train(Draw(0, 4, position, indices), sizes))
+        maps.append(step.matrices(Draw(0, 4, position, indices), sizes))
         sizes = geometry.repeat(step.size_out, 2) if step.size_out else sizes
     for sample in (0, 1):
         point = np.array([5.0, 7.0, 1.0])
@@ -83,7 +83,7 @@ def test_the_border_is_that_of_the_first_step_that_leaves_its_image(border: str)
     padded_first = compiled(pad, rotate).train_plan(sizes, SAMPLES, 0)
     moved = geometry.leaves(build("augment", JobSpec.model_validate({
         "dataset": {"kind": "folder", "path": "x"}, "model": {"kind": "timm", "name": "resnet10t"}, "augment": [pad],
-    }).augment[0]).train(Draw(0, 0, 0, SAMPLES), sizes), (30, 30), sizes)  # fmt: skip
+    }).augment[0]).matrices(Draw(0, 0, 0, SAMPLES), sizes), (30, 30), sizes)  # fmt: skip
     assert moved.any()
     assert padded_first.borders == ["replicate" if leaves else border for leaves in moved]
 

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +12,7 @@ SAMPLES = np.arange(5_000)
 
 def offsets(spec: RandomCrop, size: tuple[int, int]) -> np.ndarray:
     """(x, y) of the window's first pixel in the image, for each sample."""
-    matrices = build(spec).train(Draw(0, 0, 0, SAMPLES), geometry.repeat(size, len(SAMPLES)))
+    matrices = build(spec).matrices(Draw(0, 0, 0, SAMPLES), geometry.repeat(size, len(SAMPLES)))
     np.testing.assert_array_equal(matrices[:, :2, :2], np.tile(np.eye(2), (len(SAMPLES), 1, 1)))
     return matrices[:, :2, 2]
 
@@ -42,15 +41,9 @@ def test_a_crop_larger_than_the_image_shows_all_of_it_at_every_place() -> None:
     assert (found[:, 1] == 0).all()
 
 
-def test_evaluation_takes_the_centre_with_and_without_padding() -> None:
-    for spec in (RandomCrop(size=(4, 6)), RandomCrop(size=(4, 6), padding=3)):
-        matrix = build(spec).evaluate(geometry.repeat((10, 11), 1))[0]
-        np.testing.assert_array_equal(matrix, geometry.translation(np.array([[2.0, 3.0]]))[0])
-
-
 def windows(spec: RandomCrop, size: tuple[int, int], count: int = len(SAMPLES)) -> np.ndarray:
     """(h, w) of each sample's window; that it lies inside the image is checked on the way."""
-    matrices = build(spec).train(Draw(1, 0, 0, SAMPLES[:count]), geometry.repeat(size, count))
+    matrices = build(spec).matrices(Draw(1, 0, 0, SAMPLES[:count]), geometry.repeat(size, count))
     assert not geometry.leaves(matrices, spec.size, geometry.repeat(size, count)).any()
     return matrices[:, [1, 0], [1, 0]] * np.array(spec.size)
 
@@ -68,7 +61,7 @@ def test_areas_and_ratios_are_as_the_spec_says() -> None:
 
 def test_windows_reach_all_four_edges() -> None:
     spec = RandomCrop(size=(10, 10), scale=(0.25, 0.25), ratio=(1, 1))
-    matrices = build(spec).train(Draw(2, 0, 0, SAMPLES), geometry.repeat((20, 20), len(SAMPLES)))
+    matrices = build(spec).matrices(Draw(2, 0, 0, SAMPLES), geometry.repeat((20, 20), len(SAMPLES)))
     corners = geometry.outline(matrices, (10, 10))
     np.testing.assert_allclose(corners.min(axis=(0, 1)), -0.5, atol=0.05)
     np.testing.assert_allclose(corners.max(axis=(0, 1)), 19.5, atol=0.05)
@@ -89,14 +82,3 @@ def test_windows_stay_inside_images_of_any_shape(
     height: int, width: int, scale: float, low: float, high: float
 ) -> None:
     windows(RandomCrop(size=(7, 5), scale=(scale, 1.0), ratio=(low, high)), (height, width), 20)
-
-
-@pytest.mark.parametrize(("size", "expected"), [((40, 100), (40, 80)), ((100, 40), (20, 40)), ((30, 60), (30, 60))])
-def test_evaluation_of_a_scaled_crop_takes_the_largest_centred_window_of_the_outputs_aspect(
-    size: tuple[int, int], expected: tuple[int, int]
-) -> None:
-    spec = RandomCrop(size=(16, 32), scale=(0.3, 1.0))
-    matrix = build(spec).evaluate(geometry.repeat(size, 1))
-    np.testing.assert_allclose(matrix[0, [1, 0], [1, 0]] * np.array(spec.size), expected)
-    centre = matrix[0] @ [(32 - 1) / 2, (16 - 1) / 2, 1]
-    np.testing.assert_allclose(centre[:2], [(size[1] - 1) / 2, (size[0] - 1) / 2])

@@ -10,7 +10,7 @@ SIZES = geometry.repeat((40, 60), len(SAMPLES))
 
 
 def drawn_degrees(spec: RandomRotate) -> np.ndarray:
-    matrices = build(spec).train(Draw(0, 0, 0, SAMPLES), SIZES)
+    matrices = build(spec).matrices(Draw(0, 0, 0, SAMPLES), SIZES)
     return np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
 
 
@@ -24,7 +24,3 @@ def test_angles_fill_the_interval_evenly_in_both_directions() -> None:
 def test_only_the_given_share_is_turned_at_all() -> None:
     turned = drawn_degrees(RandomRotate(degrees=30, probability=0.25)) != 0
     assert abs(turned.mean() - 0.25) < 5 * np.sqrt(0.1875 / len(SAMPLES))
-
-
-def test_evaluation_turns_nothing() -> None:
-    np.testing.assert_array_equal(build(RandomRotate(degrees=180)).evaluate(SIZES[:3]), geometry.identity(3))

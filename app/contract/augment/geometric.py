@@ -1,4 +1,4 @@
-"""How training images are varied. Geometric kinds compose into one matrix, so each image is resampled once."""
+"""Kinds that move pixels: each is a matrix for an image, and a list of them is one matrix and one resample."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -87,38 +87,65 @@ class Resize(Spec):
 
     kind: Literal["resize"] = "resize"
     size: Size
-
-    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "resize", "size": [64, 64]}]
-
-
-ChannelValues = Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)]
-
-
-class Normalize(Spec):
-    """Subtract a mean and divide by a deviation, per channel, on the device. Always last; also used in evaluation."""
-
-    kind: Literal["normalize"] = "normalize"
-    mean: ChannelValues | None = Field(None, description="Per channel, of values in [0, 1]. Null: fitted to the data.")
-    std: ChannelValues | None = Field(None, description="Per channel, above 0. Null: fitted to the data.")
+    fit: Literal["stretch", "cover"] = Field(
+        "stretch",
+        description="`stretch` shows the whole image, distorted where its shape is another; `cover` its largest part "
+        "of the right shape, from the middle.",
+    )
 
     examples: ClassVar[list[dict[str, Any]]] = [
-        {"kind": "normalize"},
-        {"kind": "normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        {"kind": "resize", "size": [64, 64]},
+        {"kind": "resize", "size": [64, 64], "fit": "cover"},
+    ]
+
+
+class CenterCrop(Spec):
+    """Cut `size` from the middle of each image; a smaller image is shown whole, with its border around it.
+
+    Also used in evaluation, where it is the counterpart of a pad-and-crop.
+    """
+
+    kind: Literal["center_crop"] = "center_crop"
+    size: Size
+    border: BorderField = "reflect"
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "center_crop", "size": [28, 28]}]
+
+
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class RandomAffine(Spec):
+    """Shift, scale and shear each image about its centre, each by a value drawn for it.
+
+    The parts that are left out do nothing; at least one is given. Turning is `random_rotate`.
+    """
+
+    kind: Literal["random_affine"] = "random_affine"
+    translate: tuple[Share, Share] | None = Field(
+        None, description="[vertical, horizontal] largest shift either way, as shares of the height and the width."
+    )
+    scale: PositivePair | None = Field(
+        None, description="[smallest, largest] magnification, in (0, 10]; its logarithm is drawn uniformly."
+    )
+    shear: Number | None = Field(
+        None, gt=0, lt=80, description="Largest angle, in degrees, by which columns and rows lean either way."
+    )
+    probability: Probability = Field(1.0, description="Share of the images that are changed at all.")
+    border: BorderField = "reflect"
+
+    examples: ClassVar[list[dict[str, Any]]] = [
+        {"kind": "random_affine", "translate": [0.1, 0.1], "scale": [0.8, 1.25]},
+        {"kind": "random_affine", "shear": 15, "probability": 0.5, "border": "constant"},
     ]
 
     @model_validator(mode="after")
-    def _values_fit(self) -> Self:
-        refuse("Normalize", self._problems(), self)
+    def _parts_fit(self) -> Self:
+        refuse("RandomAffine", self._problems(), self)
         return self
 
     def _problems(self) -> Iterator[Problem]:
-        if (self.mean is None) != (self.std is None):
-            missing = "mean" if self.mean is None else "std"
-            yield Problem((missing,), "incomplete", "Give mean and std together, or neither to fit them to the data.")
-        elif self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
-            yield Problem(("std",), "length", "mean and std need one value per channel each.")
-        if self.std is not None and min(self.std) <= 0:
-            yield Problem(("std",), "range", "Each std must be above 0.")
-
-
-Augment = Annotated[RandomCrop | RandomFlip | RandomRotate | Resize | Normalize, Field(discriminator="kind")]
+        if self.scale and not 0 < self.scale[0] <= self.scale[1] <= 10:
+            yield Problem(("scale",), "range", "scale is [smallest, largest] with 0 < smallest <= largest <= 10.")
+        if self.translate is None and self.scale is None and self.shear is None:
+            yield Problem((), "does_nothing", "Give at least one of translate, scale and shear.")
