@@ -3,6 +3,7 @@
 from collections import Counter
 
 from app.contract.states import ACTIVE, FINAL, NEXT, JobState
+from app.store import buckets
 from tests.machine.book import Book
 from tests.machine.rows import Row, Rows
 
@@ -84,15 +85,21 @@ def nothing_that_was_reported_is_lost_or_doubled(before: Rows, after: Rows, book
     assert {(row["job_id"], row["attempt"]): row["reported_seq"] for row in after.of("attempts")} == told
 
 
-def buckets_hold_every_point_once(before: Rows, after: Rows, book: Book) -> None:
-    """At each level, the sums of a series count as many points as it has."""
-    points = Counter(row["series_id"] for row in after.of("metric_points"))
-    sums: Counter[tuple[int, int]] = Counter()
-    for row in after.of("metric_buckets"):
-        parts = (row["finite"], row["nans"], row["infinities"], row["negative_infinities"])
-        sums[row["series_id"], row["level"]] += sum(parts)
-    assert all(count == points[series] for (series, _), count in sums.items())
-    assert {series for series, _ in sums} == set(points)
+def closed_buckets_hold_every_point_once(before: Rows, after: Rows, book: Book) -> None:
+    """At each level, a bucket that its series has moved beyond counts as many points as lie in it."""
+    last = {row["id"]: row["last_step"] for row in after.of("metric_series")}
+    expected = Counter(
+        (row["series_id"], level, buckets.bucket_of(row["step"], level))
+        for row in after.of("metric_points")
+        for level in buckets.LEVELS
+        if buckets.bucket_of(row["step"], level) < buckets.bucket_of(last[row["series_id"]], level)
+    )
+    counts = ("finite", "nans", "infinities", "negative_infinities")
+    found = {
+        (row["series_id"], row["level"], row["bucket"]): sum(row[name] for name in counts)
+        for row in after.of("metric_buckets")
+    }
+    assert found == expected
 
 
 def wishes_wait_on_active_jobs_alone(before: Rows, after: Rows, book: Book) -> None:
@@ -108,6 +115,6 @@ ALL = (
     devices_in_use_are_those_of_open_attempts,
     events_tell_a_walk,
     nothing_that_was_reported_is_lost_or_doubled,
-    buckets_hold_every_point_once,
+    closed_buckets_hold_every_point_once,
     wishes_wait_on_active_jobs_alone,
 )

@@ -1,7 +1,7 @@
 """The machine: users, workers (also those that were replaced long ago), upkeep and restarts, in any order.
 
-To add a state that a user wishes for, add its rule beside `cancel` and where it leads to `AFTER_WISH`; the ways between
-states are read from `app.contract.states.NEXT`. Every answer that refuses must leave every row as it was.
+To add a state that a user wishes for, add its rule beside `cancel` and where it leads to `outcomes.AFTER_WISH`; the
+ways between states are read from `app.contract.states.NEXT`. Every answer that refuses must leave every row as it was.
 """
 
 from collections import Counter
@@ -15,15 +15,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, precond
 from app.contract.states import ACTIVE, FINAL
 from app.settings import Settings
 from app.store.session import Database
-from tests.machine import invariants, rows
+from tests.machine import invariants, outcomes, rows
 from tests.machine.book import Book, Grace, Work, check_claim
 from tests.machine.replica import Answer, Replica
 from tests.machine.rows import Row
-from tests.support.service import REPORT, SHA256, SPEC, checkpoint, metrics, processes, worker
+from tests.support.service import SPEC, checkpoint, metrics, processes, worker
 
 SLOTS = 4
 UNFORESEEN = 500
-AFTER_WISH = {None: "queued", "cancel": "cancelled"}
 RESTART_AFTER = 12
 """Steps: a new app costs as much as ten of them."""
 VALUES = st.sampled_from([0.5, -1.0, 1e300, 5e-324, "NaN", "Infinity", "-Infinity"])
@@ -102,6 +101,31 @@ class Machine(RuleBasedStateMachine):
             assert answer.status == (409 if row["state"] in ("succeeded", "failed") else 200)
             assert answer.status == 409 or answer.body["state"] == "cancelled"
 
+    @step(job=made)
+    def pause(self, job: str) -> None:
+        answer, row = self.ask("POST", f"/v1/jobs/{job}/pause"), self.before.jobs.get(job)
+        if row is None:
+            assert answer.status == 404
+        elif row["state"] in FINAL or self.book.wished.get(job) == "cancel":
+            assert answer.status == 409
+        elif row["state"] in ACTIVE:
+            assert (answer.status, answer.body["stop_requested"]) == (202, "pause")
+            self.book.wished[job] = "pause"
+        else:
+            assert (answer.status, answer.body["state"]) == (200, "paused")
+
+    @step(job=made)
+    def resume(self, job: str) -> None:
+        answer, row = self.ask("POST", f"/v1/jobs/{job}/resume"), self.before.jobs.get(job)
+        if row is None:
+            assert answer.status == 404
+        elif row["state"] in FINAL or self.book.wished.get(job) == "cancel":
+            assert answer.status == 409
+        else:
+            was_wished = self.book.wished.pop(job, None)
+            state = "queued" if row["state"] == "paused" else row["state"]
+            assert (answer.status, answer.body["state"]) == (202 if was_wished else 200, state)
+
     @step(target=made, job=made)
     def retry(self, job: str) -> Any:
         answer, row = self.ask("POST", f"/v1/jobs/{job}/retry"), self.before.jobs.get(job)
@@ -149,7 +173,7 @@ class Machine(RuleBasedStateMachine):
         events = self.ask("GET", f"/v1/jobs/{job}/events?limit=1000").body["items"]
         assert [each["seq"] for each in events] == list(range(1, row["event_seq"] + 1))
         series = self.ask("GET", f"/v1/jobs/{job}/metrics").body["series"]
-        chart = {(name, step): value for name, each in series.items() for step, value in _pairs(each)}
+        chart = {(name, step): value for name, each in series.items() for step, value in outcomes.pairs(each)}
         assert chart == self.book.points[job]
 
     # workers
@@ -158,7 +182,7 @@ class Machine(RuleBasedStateMachine):
     def claim(self, name: str) -> Any:
         answer = self.ask("POST", "/internal/v1/claims", worker(name, SLOTS).model_dump(mode="json"))
         assert answer.status in (200, 204)
-        work = _work(answer.body, name) if answer.status == 200 else None
+        work = outcomes.work(answer.body, name) if answer.status == 200 else None
         check_claim(self.before, self.rows, name, SLOTS, work, self.settings.starvation_s)
         return self.book.claimed(work) if work else multiple()
 
@@ -187,12 +211,12 @@ class Machine(RuleBasedStateMachine):
 
     @step(work=works, end=ENDS)
     def finish(self, work: Work, end: tuple[str, str | None]) -> None:
-        answer = self.say(work, "finish", **_finish(*end))
+        answer = self.say(work, "finish", **outcomes.finish(*end))
         if self.book.holds(work):
             wished = self.book.wished.get(work.job)
             self.book.ended(work, by_itself=True)
             assert answer.status == 200
-            assert answer.body["state"] in _after(*end, wished)
+            assert answer.body["state"] in outcomes.after(*end, wished)
             assert bool(self.rows.of("artifacts", job_id=work.job)) == (end[0] == "succeeded")
         elif work in self.book.finished and work.job in self.book.jobs:
             assert (answer.status, answer.body["state"]) == (200, self.rows.jobs[work.job]["state"])
@@ -280,35 +304,10 @@ class Machine(RuleBasedStateMachine):
         row, wished = self.rows.jobs[work.job], self.book.wished.get(work.job)
         self.book.ended(work, by_itself=False)
         self.tally["lost"] += 1
-        assert row["state"] in _after("lost", None, wished)
+        assert row["state"] in outcomes.after("lost", None, wished)
         if row["state"] == "failed":
             assert row["failure"]["code"] in ("lost_worker", "timeout", "crash_loop")
 
     @staticmethod
     def _needs(row: Row, job: str) -> bool:
         return row["state"] not in FINAL and job in (row["resume_job"], row["model_job"])
-
-
-def _after(outcome: str, code: str | None, wished: str | None) -> set[str]:
-    """The states that may follow an attempt's end. `failed` beside the others: its time or its attempts are used up."""
-    if outcome == "succeeded":
-        return {"succeeded"}
-    if code == "diverged":
-        return {"failed"}
-    return {"failed", AFTER_WISH[wished]}
-
-
-def _finish(outcome: str, code: str | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"outcome": outcome}
-    if outcome == "succeeded":
-        file = {"name": "model.safetensors", "path": "artifacts/model.safetensors", "size_bytes": 3, "sha256": SHA256}
-        body |= {"report": REPORT.model_dump(mode="json"), "artifacts": [file]}
-    return body | ({"failure": {"code": code, "message": f"It was {code}."}} if code else {})
-
-
-def _work(body: Any, name: str) -> Work:
-    return Work(body["job"], body["attempt"], body["token"], name, tuple(body["order"]["devices"]))
-
-
-def _pairs(series: dict[str, list[Any]]) -> list[tuple[int, Any]]:
-    return list(zip(series["step"], series["value"], strict=True))
