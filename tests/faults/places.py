@@ -50,6 +50,8 @@ class Disk:
 @cache
 def can_mount() -> bool:
     """Whether this process may mount a file system: root with CAP_SYS_ADMIN, in its own mount namespace or not."""
+    if not shutil.which("mount"):
+        return False
     with tempfile.TemporaryDirectory() as folder:
         if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False).returncode:
             return False
