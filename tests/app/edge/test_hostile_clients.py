@@ -115,7 +115,7 @@ BEGUN = (
 
 def test_requests_that_never_become_whole_are_dropped(api):
     with api(request_s=2.0) as service, ExitStack() as stack:
-        slow = [stack.enter_context(service.connect(begun)) for begun in BEGUN for _ in range(20)]
+        [stack.enter_context(service.connect(begun)) for begun in BEGUN for _ in range(20)]
         assert service.client.get("/v1/jobs").status_code == 200
         until(lambda: service.open_connections() <= 1)
         assert service.client.get("/v1/jobs").status_code == 200
