@@ -39,6 +39,18 @@ def test_why_a_job_waits_is_never_a_kept_answer(client, submit):
     assert client.get(f"/v1/jobs/{job}").json()["pending"]["position"] == before + 1
 
 
+def test_a_page_of_kept_answers_is_the_page(client, running, worker, submit):
+    queued = submit()["id"]
+    pages = [client.get("/v1/jobs", params={"limit": 2}).json() for _ in range(2)]
+    single = [client.get(f"/v1/jobs/{job}").json() for job in (queued, running[0])]
+    assert pages == [{"items": single, "next_cursor": None}] * 2
+    worker.metrics(running[1], 1, 1, 0.25)
+    assert client.get("/v1/jobs").json()["items"][1]["latest_metrics"] == {"train/loss": 0.25}
+    first = client.get("/v1/jobs", params={"limit": 1}).json()
+    assert first["items"] == [single[0]]
+    assert client.get("/v1/jobs", params={"cursor": first["next_cursor"]}).json()["items"][0]["id"] == running[0]
+
+
 def test_a_deleted_job_is_gone_although_its_answer_was_kept(client, running, worker):
     job, work = running
     worker.finish(work)
