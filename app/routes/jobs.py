@@ -1,5 +1,6 @@
 """Jobs: submit, look, change, stop, make again."""
 
+from functools import partial
 from time import monotonic
 from typing import Annotated
 
@@ -92,12 +93,13 @@ def list_jobs(
 ) -> Response:
     """Jobs by age, newest first, page by page. All filters must hold; `state` may be given more than once."""
     with database.read() as session:
-        page = listing.list_jobs(session, filters, order, limit, cursor)
+        found = listing.find_jobs(session, filters, order, limit, cursor)
+        body = parts_of(request).rendered.render_page(found, partial(listing.read_jobs, session))
     headers = {}
-    if page.next_cursor:
-        following = request.url.include_query_params(cursor=page.next_cursor)
+    if found.next_cursor:
+        following = request.url.include_query_params(cursor=found.next_cursor)
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return answered(page, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.get(

@@ -22,17 +22,18 @@ LEVELS = range(1, 7)
 """Buckets of up to a million steps."""
 
 Key = tuple[int, int]  # series, bucket
+StoredPoint = tuple[int, float, float | None, int]  # step, time, value, kind
 Spans = dict[tuple[int, int], list[int]]  # the series that need the same stretch, by that stretch
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A series that took in `steps`: its last step `before` (0: it had none) and `after`."""
+    """A series that took in `points`, in order of steps: its last step `before` (0: it had none) and `after`."""
 
     series_id: int
     before: int
     after: int
-    steps: Sequence[int]
+    points: Sequence[StoredPoint]
 
 
 def bucket_of(step: int, level: int) -> int:
@@ -46,13 +47,14 @@ def close(session: Session, moves: Sequence[Moved]) -> None:
 
     The points are stored already.
     """
-    touched = {each.series_id: {bucket_of(step, 1) for step in each.steps} for each in moves}
+    touched = {each.series_id: {bucket_of(point[0], 1) for point in each.points} for each in moves}
     for level in LEVELS:
         for each in moves:
             touched[each.series_id] = _closed(each, level, touched[each.series_id])
         if not any(touched.values()):
             return
-        _write(session, level, _sums(session, level, touched))
+        _write(session, level, _new_sums(moves, touched) if level == 1 else {})
+        _write(session, level, _sums(session, level, _not_new(moves, touched) if level == 1 else touched))
         touched = {series_id: {bucket // 10 for bucket in found} for series_id, found in touched.items()}
 
 
@@ -77,6 +79,26 @@ def _closed(moved: Moved, level: int, touched: set[int]) -> set[int]:
     was_open = {bucket_of(moved.before, level)} if moved.before else set()
     now_open = bucket_of(moved.after, level)
     return {bucket for bucket in touched | was_open if bucket < now_open}
+
+
+def _new_sums(moves: Sequence[Moved], touched: dict[int, set[int]]) -> dict[Key, Summary]:
+    """The first buckets of steps that the series had not reached before: all that is in them has just come in."""
+    found: dict[Key, list[StoredPoint]] = {}
+    for each in moves:
+        new = {bucket for bucket in touched[each.series_id] if _is_new(each, bucket)}
+        for point in each.points if new else ():
+            bucket = bucket_of(point[0], 1)
+            if bucket in new:
+                found.setdefault((each.series_id, bucket), []).append(point)
+    return {key: Summary.of_points(inside) for key, inside in found.items()}
+
+
+def _not_new(moves: Sequence[Moved], touched: dict[int, set[int]]) -> dict[int, set[int]]:
+    return {each.series_id: {one for one in touched[each.series_id] if not _is_new(each, one)} for each in moves}
+
+
+def _is_new(moved: Moved, bucket: int) -> bool:
+    return not moved.before or bucket > bucket_of(moved.before, 1)
 
 
 def _sums(session: Session, level: int, touched: dict[int, set[int]]) -> dict[Key, Summary]:

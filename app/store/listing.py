@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Row, Select, exists, func, select, tuple_, union_all
+from sqlalchemy import BindParameter, Column, Row, Select, bindparam, exists, func, select, tuple_, union_all
 from sqlalchemy.orm import Session
 
 from app.contract.states import JobState
@@ -39,11 +39,28 @@ def page(
     session: Session, filters: JobFilters, behind: Place | None, limit: int, *, newest_first: bool
 ) -> tuple[list[Row[Any]], Place | None]:
     """The next `limit` jobs behind a place, in order, and the place of the last one if there are more."""
-    found = places(session, filters, behind, limit + 1, newest_first=newest_first)
-    ids = [job_id for _, job_id in found[:limit]]
-    rows = {row.id: row for row in session.execute(select(jobs).where(jobs.c.id.in_(ids)))}
+    ids, last = page_of_ids(session, filters, behind, limit, newest_first=newest_first)
+    rows = {row.id: row for row in rows_of(session, ids)}
     # one that was deleted between the two statements is left out
-    return [rows[job_id] for job_id in ids if job_id in rows], found[limit - 1] if len(found) > limit else None
+    return [rows[job_id] for job_id in ids if job_id in rows], last
+
+
+def page_of_ids(
+    session: Session, filters: JobFilters, behind: Place | None, limit: int, *, newest_first: bool
+) -> tuple[list[str], Place | None]:
+    """The same as ids."""
+    found = places(session, filters, behind, limit + 1, newest_first=newest_first)
+    return [job_id for _, job_id in found[:limit]], found[limit - 1] if len(found) > limit else None
+
+
+def rows_of(session: Session, ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """These jobs, in any order."""
+    return session.execute(_ROWS, {"ids": ids}).all() if ids else []
+
+
+def versions_of(session: Session, ids: Sequence[str]) -> dict[str, int]:
+    """The versions of those of these jobs that are there."""
+    return {row.id: row.version for row in session.execute(_VERSIONS, {"ids": ids})} if ids else {}
 
 
 def places(
@@ -128,3 +145,8 @@ def _has_label(job_id: Column[str], key: str, value: str) -> Any:
 def _has_name(job_id: Column[str], name: str) -> Any:
     job = jobs.alias()
     return exists().where(job.c.id == job_id, job.c.name == name)
+
+
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_ROWS = select(jobs).where(jobs.c.id.in_(_IDS))
+_VERSIONS = select(jobs.c.id, jobs.c.version).where(jobs.c.id.in_(_IDS))

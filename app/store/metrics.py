@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.store import buckets
-from app.store.buckets import Moved
+from app.store.buckets import Moved, StoredPoint
 from app.store.metric_tables import metric_points, metric_series, metric_sets
 from app.store.summaries import kind_of
 from app.store.upserts import insert_if_absent, upsert_many
@@ -89,14 +90,19 @@ def _point_rows(points: Sequence[Point], ids: dict[str, int], set_id: int, arriv
 
 def _store(session: Session, rows: Rows, last_steps: dict[int, int]) -> None:
     upsert_many(session, metric_points, ["series_id", "step"], list(rows.values()))
-    steps: dict[int, list[int]] = {}
-    for series_id, step in rows:
-        steps.setdefault(series_id, []).append(step)
-    moves = [Moved(each, last_steps[each], max(last_steps[each], *new), new) for each, new in steps.items()]
+    points: dict[int, list[StoredPoint]] = {}
+    for (series_id, step), row in rows.items():
+        points.setdefault(series_id, []).append((step, row["time"], row["value"], row["kind"]))
+    moves = [_moved(each, last_steps[each], found) for each, found in points.items()]
     buckets.close(session, moves)
     moved = [{"of": each.series_id, "to": each.after} for each in moves if each.after > each.before]
     if moved:
         session.connection().execute(_MOVE_LAST_STEP, moved)
+
+
+def _moved(series_id: int, before: int, points: list[StoredPoint]) -> Moved:
+    points.sort(key=itemgetter(0))
+    return Moved(series_id, before, max(before, points[-1][0]), points)
 
 
 _MOVE_LAST_STEP = update(metric_series).where(metric_series.c.id == bindparam("of")).values(last_step=bindparam("to"))

@@ -171,7 +171,8 @@ def _sqlite_engine(url: str) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+    # a cache of 4 MiB for each of up to 50 connections: 64 MiB took the service to 540 MB over a million jobs
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-4096"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

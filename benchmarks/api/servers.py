@@ -59,6 +59,7 @@ def trainyard(home: Path) -> Iterator[Server]:
         "TRAINYARD_HOME": str(home),
         "TRAINYARD_BROKER_URL": place.url,
         "TRAINYARD_WORKER_TOKEN": TOKEN,
+        "TRAINYARD_LEASE_S": "3600",  # nobody sends heartbeats here
     }
     command = broker.command(place, run_dir, environment)
     with (

@@ -124,7 +124,7 @@ def test_what_nobody_foresaw_is_a_problem_that_leaks_nothing(app, as_client, mon
     def broken(*_):
         raise RuntimeError("the secret cause")
 
-    monkeypatch.setattr("app.routes.jobs.listing.list_jobs", broken)
+    monkeypatch.setattr("app.routes.jobs.listing.find_jobs", broken)
     answer = as_client(app).get("/v1/jobs", headers={"X-Request-Id": "r-1"})
     assert answer.status_code == 500
     assert (answer.json()["status"], answer.json()["request_id"]) == (500, "r-1")

@@ -199,3 +199,49 @@ def _waiting(client):
         if line.startswith("trainyard_waiting_clients "):
             return int(float(line.split()[1]))
     raise AssertionError("no such measure")
+
+
+def test_streams_at_the_same_place_share_one_read(app, running, worker, statements_of):
+    """Two hundred looks at the same moment: one statement each for the job's state, its version and its events."""
+    import asyncio
+
+    from app.routes.events import _batch
+    from app.routes.streaming import SharedReads
+
+    changes, database = app.state.changes, app.state.database
+
+    async def look_together():
+        shared = SharedReads(changes)
+        together = await asyncio.gather(*(shared.read(_batch, database, running[0], None, 500) for _ in range(200)))
+        changes.wake([running[0]])
+        later = await shared.read(_batch, database, running[0], None, 500)
+        return together, later, shared._running
+
+    with statements_of(database) as statements:
+        together, later, left = asyncio.run(look_together())
+    assert all(each is together[0] for each in together)
+    assert later is not together[0]
+    assert sum("FROM events" in each for each in statements) == 2
+    assert left == {}
+
+
+def test_a_shared_read_goes_on_when_its_first_asker_leaves():
+    import asyncio
+    import threading
+
+    from app.changes import Changes
+    from app.routes.streaming import SharedReads
+
+    may_end = threading.Event()
+
+    async def leave():
+        shared = SharedReads(Changes())
+        first = asyncio.create_task(shared.read(may_end.wait))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(shared.read(may_end.wait))
+        await asyncio.sleep(0)
+        first.cancel()
+        may_end.set()
+        return await second
+
+    assert asyncio.run(leave()) is True

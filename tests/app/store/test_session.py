@@ -1,5 +1,7 @@
 """Transactions: whole or not at all, announced after the commit, and never a 500 when the database is busy or away."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import text
 
@@ -67,14 +69,15 @@ def test_a_database_that_stays_busy_is_503(tmp_path, monkeypatch, database_url):
     if not database_url.startswith("sqlite"):
         pytest.skip("PostgreSQL has no such lock")
     monkeypatch.setattr(session_module, "BUSY_TIMEOUT_S", 0.1)
-    database = Database(database_url, Settings(home=tmp_path))
-    with database.write() as first:
+    database, other_process = (Database(database_url, Settings(home=tmp_path)) for _ in range(2))
+    with other_process.write() as first:
         first.execute(text("SELECT 1"))
         with pytest.raises(ServiceUnavailable), database.write() as second:
             second.execute(text("SELECT 1"))
     with database.write() as third:
         third.execute(text("SELECT 1"))
     database.close()
+    other_process.close()
 
 
 @pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:1/none", "sqlite:////proc/none/here.db"])
@@ -100,3 +103,32 @@ def test_a_reader_does_not_wait_for_a_writer(database, service):
         session.execute(text("UPDATE jobs SET name = 'y'"))
         with database.read() as other:
             assert other.execute(text("SELECT name FROM jobs")).scalar() != "y"
+
+
+def test_writers_of_one_process_hand_their_turn_on(database):
+    """Many at once on SQLite: none is refused, and SQLite itself is never asked while another writes."""
+    inside, most = [], []
+
+    def write(number):
+        with database.write() as session:
+            session.execute(text("SELECT 1"))
+            inside.append(number)
+            most.append(len(inside))
+            inside.remove(number)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(64)))
+    assert len(most) == 64
+    assert max(most) == 1 or not database.is_sqlite
+
+
+def test_a_turn_that_does_not_come_is_503(database, monkeypatch):
+    if not database.is_sqlite:
+        pytest.skip("it has many writers")
+    monkeypatch.setattr(session_module, "BUSY_TIMEOUT_S", 0.1)
+    with database.write(), ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(lambda: database.write().__enter__())
+        with pytest.raises(ServiceUnavailable):
+            refused.result()
+    with database.write() as session:
+        session.execute(text("SELECT 1"))
