@@ -73,8 +73,8 @@ MUTANTS = [
     mutant(
         "nudge_before_commit",
         "app/store/session.py",
-        "            session.commit()\n        self._announce(session)\n",
-        "            self._announce(session)\n            session.commit()\n",
+        "            _commit(session)\n        self._announce(session)\n",
+        "            self._announce(session)\n            _commit(session)\n",
         "tests/app/store/test_session.py",
     ),
     mutant(
@@ -156,12 +156,10 @@ MUTANTS = [
     ),
     Mutant(
         "cancel_writes_the_state",
-        "app/services/jobs.py",
-        (
-            ("    if row.state == JobState.QUEUED:\n", "    if row.state not in FINAL:\n"),
-            (QUEUED, "JobState.CANCELLED, finished"),
-        ),
-        (ATTEMPTS,),
+        "app/services/stopping.py",
+        "    if row.state in WAITING:\n",
+        "    if row.state not in FINAL:\n",
+        ATTEMPTS,
     ),
     mutant(
         "a_wish_does_not_end_a_lost_attempt",

@@ -10,18 +10,19 @@ from tests.support.databases import sqlite_template
 
 def test_a_glance_sees_every_committed_change(database, service):
     job = service.submit().id
-    before = database.glances.version(job)
-    service.patch(job, {"name": "other"})
-    assert (before, database.glances.version(job)) == ((1, 2) if database.is_sqlite else (None, None))
+    before = database.glances.standing(job)
+    service.cancel(job)
+    found = (before, database.glances.standing(job))
+    assert found == (((1, False), (2, True)) if database.is_sqlite else (None, None))
 
 
 def test_a_job_that_is_not_there_is_not_known(database):
-    assert database.glances.version("job_none") is None
+    assert database.glances.standing("job_none") is None
 
 
 def test_a_missing_file_is_not_made(tmp_path):
     glances = Glances(f"sqlite:///{tmp_path / 'none.db'}")
-    assert glances.version("job_1") is None
+    assert glances.standing("job_1") is None
     assert not (tmp_path / "none.db").exists()
 
 
@@ -32,7 +33,7 @@ def test_a_locked_database_is_not_waited_for_and_looked_at_again_later(tmp_path)
     with sqlite3.connect(path) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        assert glances.version("job_1") is None
+        assert glances.standing("job_1") is None
     other.close()
     glances.close()
 
@@ -40,6 +41,6 @@ def test_a_locked_database_is_not_waited_for_and_looked_at_again_later(tmp_path)
 def test_a_glance_cannot_write(database):
     if not database.is_sqlite:
         pytest.skip("there is no connection")
-    database.glances.version("job_1")
+    database.glances.standing("job_1")
     with pytest.raises(sqlite3.OperationalError):
         database.glances._connection.execute("DELETE FROM jobs")
