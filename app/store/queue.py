@@ -4,8 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Row, and_, bindparam, exists, func, or_, select, tuple_
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Integer,
+    Row,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.contract.states import JobState
 from app.store.tables import jobs, tasks
@@ -14,7 +29,29 @@ from app.store.types import now
 POSITION_CAP = 1000
 """Places are counted so far: nobody can tell 1,001 from 5,000, and the count stays a short index walk."""
 
-_QUEUED = jobs.c.state == JobState.QUEUED
+
+class _Queued(ColumnElement[bool]):
+    """The condition of the index of the queue, spelled out: with a parameter in it no planner may use that index."""
+
+    inherit_cache = True
+    type = Boolean()
+    _is_implicitly_boolean = True  # else SQLAlchemy adds "= 1" on SQLite, which hides the condition from its planner
+    spelled = jobs.c.state == literal_column(f"'{JobState.QUEUED}'")
+
+
+@compiles(_Queued)  # type: ignore[untyped-decorator, unused-ignore]
+def _plain(element: _Queued, compiler: SQLCompiler, **options: Any) -> str:
+    return str(compiler.process(element.spelled, **options))
+
+
+@compiles(_Queued, "sqlite")  # type: ignore[untyped-decorator, unused-ignore]
+def _likely(element: _Queued, compiler: SQLCompiler, **options: Any) -> str:
+    """SQLite takes every equality for a rare one, and would sort all queued jobs: 10 ms for 20,000, 0.2 with this."""
+    return f"likely({compiler.process(element.spelled, **options)})"
+
+
+_QUEUED = _Queued()
+_AVAILABLE_AT = jobs.c.available_at + 0  # as it is, the walk would go by `ix_jobs_due`, and then be sorted
 _ORDER = (jobs.c.rank, jobs.c.created_at, jobs.c.id)
 
 
@@ -29,7 +66,7 @@ class Room:
 
 def next_fitting(session: Session, room: Room) -> Row[Any] | None:
     """The first queued job that fits, locked; one that another claim has locked at this moment is passed over."""
-    query = select(jobs).where(_QUEUED, _may_run(room), jobs.c.available_at <= now(), jobs.c.processes <= room.free)
+    query = select(jobs).where(_QUEUED, _may_run(room), now() >= _AVAILABLE_AT, jobs.c.processes <= room.free)
     return session.execute(query.order_by(*_ORDER).limit(1).with_for_update(skip_locked=True)).one_or_none()
 
 
@@ -39,7 +76,7 @@ def is_held_back(session: Session, room: Room, row: Row[Any], starvation_s: floa
         _QUEUED,
         _may_run(room),
         jobs.c.processes > room.free,
-        jobs.c.available_at < now() - starvation_s,
+        now() - starvation_s > _AVAILABLE_AT,
         tuple_(*_ORDER) < tuple_(row.rank, row.created_at, row.id),
     )
     return bool(session.execute(select(exists().where(waits))).scalar())
