@@ -34,6 +34,7 @@ class _Queued(ColumnElement[bool]):
     """The condition of the index of the queue, spelled out: with a parameter in it no planner may use that index."""
 
     inherit_cache = True
+    _traverse_internals: list[Any] = []  # noqa: RUF012 - nothing varies: statements with it are compiled once
     type = Boolean()
     _is_implicitly_boolean = True  # else SQLAlchemy adds "= 1" on SQLite, which hides the condition from its planner
     spelled = jobs.c.state == literal_column(f"'{JobState.QUEUED}'")
