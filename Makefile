@@ -1,6 +1,6 @@
 # `make` alone prints this list. Every target makes its own environment first, when it is missing or stale.
 #   EXTRAS=tensorflow  adds an extra to the environment (it stays)    PYTHON=python3.12  names the interpreter
-#   ARGS="..."         is passed on: make test ARGS="-n 2 tests/app", make serve ARGS="--port 9000"
+#   ARGS="..."         is passed on: make test ARGS="tests/app", make serve ARGS="--port 9000"
 
 BIN := .venv/bin
 EXTRAS ?=
@@ -25,8 +25,8 @@ serve: env ## run everything on this machine: API, worker and broker
 demo: env ## start a service of its own, train a small model, show the report
 	$(BIN)/python -m app.cli.demo $(ARGS)
 
-test: env ## the tests, less the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: env ## the tests, less the slow ones, two at a time (ARGS="-n 0": one)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-faults: env ## the slow tests: kills, restarts, full disks, long runs
 	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)

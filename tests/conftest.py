@@ -1,6 +1,7 @@
 """What all tests share: real databases, migrated by the real migrations."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -10,6 +11,9 @@ from app.settings import Settings
 from app.store.session import Database
 from tests.support import databases
 from tests.support.service import Service
+
+# A shell starts what it runs in the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

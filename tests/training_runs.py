@@ -75,8 +75,12 @@ class WarmParent:
         assert self.process.stdin
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        meanwhile(int(self._answer()))
-        return Run(folder, int(self._answer()))
+        pid = int(self._answer())
+        try:
+            meanwhile(pid)
+        finally:  # else the next run would read this one's answer
+            exit_code = int(self._answer())
+        return Run(folder, exit_code)
 
     def _answer(self) -> str:
         assert self.process.stdout

@@ -7,7 +7,6 @@ import httpx
 
 from app.cli.display import Display, choose_display
 from app.cli.exits import CommandFailed, Exit
-from app.cli.interruptible import interruptibly
 from app.cli.output import duration, number, print_json, say
 from app.cli.service import LONG_POLL_S, Service, patiently
 
@@ -42,14 +41,11 @@ class Following:
     def _job_when_changed(self) -> dict[str, Any]:
         """The job; after the first time, once it is another than the one last seen."""
         while True:
-            response = interruptibly(self._ask)
+            response = self._service.request("GET", self._path, headers=self._conditions())
             if response.status_code != httpx.codes.NOT_MODIFIED:
                 self._etag = response.headers["etag"]
                 job: dict[str, Any] = response.json()
                 return job
-
-    def _ask(self) -> httpx.Response:
-        return self._service.request("GET", self._path, headers=self._conditions())
 
     def _conditions(self) -> dict[str, str]:
         return {"If-None-Match": self._etag, "Prefer": f"wait={LONG_POLL_S}"} if self._etag else {}

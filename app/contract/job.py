@@ -36,10 +36,10 @@ class JobSpec(Spec):
     dataset: Data
     model: Model
     augment: tuple[Augment, ...] = Field((), max_length=32, description="Applied in this order.")
-    evaluation: tuple[Evaluation, ...] | None = Field(
-        None,
+    evaluation: tuple[Evaluation, ...] = Field(
+        (),
         max_length=32,
-        description="How images are brought to size in evaluation. Null: the counterpart of `augment`, with nothing "
+        description="How images are brought to size in evaluation. Empty: the counterpart of `augment`, with nothing "
         "drawn: a crop is cut from the middle.",
     )
     compression: tuple[Compression, ...] = Field((), max_length=8, description="Applied in this order.")
@@ -97,7 +97,7 @@ class JobSpec(Spec):
             augment = (Resize(size=self.image_size), *augment)
         if not any(isinstance(each, Normalize) for each in augment):
             augment = (*augment, Normalize())
-        evaluation = tuple(counterpart(augment)) if self.evaluation is None else self.evaluation
+        evaluation = self.evaluation or tuple(counterpart(augment))
         name = self.name or _made_up_name(self)
         return self.model_copy(update={"augment": augment, "evaluation": evaluation, "name": name})
 
@@ -138,9 +138,7 @@ def _channel_problems(spec: JobSpec) -> Iterator[Problem]:
 
 
 def _evaluation_problems(spec: JobSpec) -> Iterator[Problem]:
-    if spec.evaluation is None:
-        return
-    if not spec.evaluation or spec.evaluation[-1].size != spec.image_size:
+    if spec.evaluation and spec.evaluation[-1].size != spec.image_size:
         height, width = spec.image_size
         detail = f"The network is trained on {height}x{width} images: the last size here must be [{height}, {width}]."
         yield Problem(("evaluation",), "other_size", detail)

@@ -55,8 +55,8 @@ class Stack:
         """As the head of the compose file says. The api asks for it here as it would on a container's address."""
         self.programs["api"].environment["TRAINYARD_REQUIRE_KEYS"] = "true"
         made = self.programs["api"].run("env", "trainyard", "keys", "create", "stack")
-        if made.returncode == 0:
-            self.headers["Authorization"] = f"Bearer {made.stdout.strip()}"
+        assert made.returncode == 0, made.stderr
+        self.headers["Authorization"] = f"Bearer {made.stdout.strip()}"
 
     def down(self) -> None:
         """Everything, at once."""

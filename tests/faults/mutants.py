@@ -32,7 +32,6 @@ def mutant(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
 
 
 READ_LEASE = "        held_by(Lease(read.id, read.attempt, read.token_hash)),\n"
-QUEUED = "JobState.CANCELLED, table.c.state == JobState.QUEUED, finished"
 LEASE = "        jobs.c.{0} == lease.{0},\n"
 MUTANTS = [
     mutant("guard_without_attempt", "app/store/leases.py", LEASE.format("attempt"), "", LEASES),
@@ -154,7 +153,7 @@ MUTANTS = [
         "allowed = jobs.c.state.is_not(None)",
         "tests/app/services/test_transitions.py",
     ),
-    Mutant(
+    mutant(
         "cancel_writes_the_state",
         "app/services/stopping.py",
         "    if row.state in WAITING:\n",

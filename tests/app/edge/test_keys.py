@@ -178,7 +178,7 @@ def test_no_key_is_written_down(make_app, as_client, make_key, spec, capsys, mon
     told.append(client.post("/v1/jobs", json={"x": 1}, headers=header))
     told.append(client.get("/v1/jobs", params={"limit": "x"}, headers=header))
     told.append(client.get(f"/v1/jobs/{job}/events", headers=header))
-    monkeypatch.setattr("app.routes.jobs.listing.list_jobs", lambda *_: 1 / 0)
+    monkeypatch.setattr("app.routes.jobs.listing.find_jobs", lambda *_: 1 / 0)
     told.append(client.get("/v1/jobs", headers=header))
     assert [answer.status_code for answer in told] == [201, 401, 422, 422, 200, 500]
     logged = capsys.readouterr().err

@@ -4,7 +4,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 from pydantic import TypeAdapter
 
-from app.contract.augment import Augment
+from app.contract.augment import Augment, Evaluation
 from app.contract.compression import Compression
 from app.contract.data import Data
 from app.contract.distributed import Distributed
@@ -18,6 +18,7 @@ FAMILIES = {
     "/dataset": Data,
     "/model": Model,
     "/augment": Augment,
+    "/evaluation": Evaluation,
     "/compression": Compression,
     "/distributed": Distributed,
     "/baseline": Baseline,

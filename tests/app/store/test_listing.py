@@ -164,7 +164,7 @@ def _plan_of(session, filters, behind, newest_first):
             return session.execute(statement)
 
     listing.places(Recorder(), filters, behind, 50, newest_first=newest_first)
-    sql = captured[0].compile(session.get_bind(), compile_kwargs={"literal_binds": True})
+    sql = captured[-1].compile(session.get_bind(), compile_kwargs={"literal_binds": True})
     prefix = "EXPLAIN QUERY PLAN" if session.get_bind().dialect.name == "sqlite" else "EXPLAIN"
     rows = session.connection().exec_driver_sql(f"{prefix} {sql}".replace("%", "%%")).all()
     return [str(row[-1]).strip() for row in rows]

@@ -93,7 +93,7 @@ def filled(service, database, pass_time):
         dataset = datasets.add(session, service.context, made)
     service.finish_task(service.claim(worker(task_slots=1)), result=FACTS)
     done, work = service.running(labels={"team": "a"}, dataset={"kind": "registered", "id": dataset.id})
-    service.report(work, metrics(1, 0.5), metrics(2, float("nan")), checkpoint(2))
+    service.report(work, metrics(1, 0.5), metrics(2, float("nan")), metrics(11, 1.5), checkpoint(2))
     service.finish(work, artifacts=[ARTIFACT])
     _, work = service.running()
     service.finish(work, "failed", "diverged")

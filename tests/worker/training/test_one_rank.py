@@ -22,7 +22,7 @@ SPEC: dict[str, Any] = {
     "model": {"kind": "timm", "name": "test_resnet"},
     "augment": [{"kind": "resize", "size": [16, 16]}],
     "distributed": {"kind": "ddp", "processes": 2},
-    "training": {"epochs": 50, "batch_size": 64},
+    "training": {"epochs": 1000, "batch_size": 64},  # none of these runs is to end by itself
 }
 OFTEN = {"TRAINYARD_COUNCIL_S": "0.05"}
 METRICS = b'"type":"metrics"'
@@ -60,10 +60,9 @@ F.cross_entropy = endless
 def test_a_hang_ends_itself_with_the_stacks_of_all_ranks_and_the_job_is_tried_again(
     warm: WarmParent, tmp_path: Path, kind: str
 ) -> None:
-    hang: dict[str, Callable[[int], None]] = {"stopped": stop, "loop": lambda _pid: None}
+    hang: dict[str, Callable[[int], None]] = {"stopped": when(tmp_path, METRICS, 1, stop), "loop": lambda _pid: None}
     code = {"TRAINYARD_TEST_CODE": LOOP, "LOOPING": "1"} if kind == "loop" else {}
-    begun = when(tmp_path, METRICS, 1, hang[kind])
-    run = warm.run(SPEC, tmp_path, meanwhile=begun, TRAINYARD_STALL_S="2", **code)
+    run = warm.run(SPEC, tmp_path, meanwhile=hang[kind], TRAINYARD_STALL_S="2", **code)
     assert run.exit_code == 1
     assert run.failure.code == "stalled"
     assert POLICY[FailureCode.STALLED].requeue

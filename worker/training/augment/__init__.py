@@ -134,7 +134,7 @@ def compile(spec: JobSpec) -> Pipeline:
     return Pipeline(
         resolved.training.seed,
         [(position, step) for position, step in training if not isinstance(step, Normalizing)],
-        _built(resolved.evaluation or ()),
+        _built(resolved.evaluation),
         resolved.image_size,
         normalizing,
     )
