@@ -1,6 +1,5 @@
 """Where a rank works: its order, its fellow ranks, its material, and its ways to report and to save."""
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from app.contract.events import Phase
 from app.contract.failures import FailureCode
 from app.contract.training import TrainBaseline
 from app.contract.work import RunOrder
+from worker.training import identity
 from worker.training.board import Board
 from worker.training.checkpoint import Snapshot
 from worker.training.distributed import Ranks
@@ -19,8 +19,6 @@ from worker.training.events import Reporter
 from worker.training.material import Material
 from worker.training.narrator import Pace
 from worker.training.saver import Saver
-
-_NOT_IDENTITY = {"name", "labels", "priority", "distributed", "limits"}
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,13 @@ class Site:
     @property
     def identity(self) -> dict[str, str]:
         """What a checkpoint must have in common with this run to be gone on from."""
-        spec = self.order.spec.resolved().model_dump_json(exclude=_NOT_IDENTITY)
-        return {"spec": hashlib.sha256(spec.encode()).hexdigest(), "data": self.material.loaded.sha256}
+        return {"spec": identity.of_spec(self.order.spec), "data": self.material.loaded.sha256}
 
-    def refuse_other(self, identity: dict[str, str]) -> None:
+    def refuse_other(self, other: dict[str, str]) -> None:
         """Raise when a checkpoint is of another training or of data that has changed since."""
-        if identity["spec"] != self.identity["spec"]:
+        if other["spec"] != self.identity["spec"]:
             raise RunFailure(FailureCode.BAD_SPEC, "The checkpoint was made by another spec: use a new run folder.")
-        if identity["data"] != self.identity["data"]:
+        if other["data"] != self.identity["data"]:
             message = "The data set has changed since the checkpoint was made: start a new job."
             raise RunFailure(FailureCode.BAD_DATASET, message)
 
