@@ -35,10 +35,12 @@ def held(session: Session, lease: Lease) -> Row[Any]:
 
 
 def start(session: Session, lease: Lease) -> None:
-    """The run begins: starting -> running. Said twice, it changes nothing."""
+    """The run begins: starting -> running, with a whole lease. Said twice, it changes nothing else."""
     row = held(session, lease)
     if row.state == JobState.STARTING:
         _run(session, row, lease)
+    # A first word that comes late, from a busy host, must not be followed by the end of the claim's lease.
+    jobs.extend_lease(session, lease, settings_of(session).lease_s)
 
 
 def heartbeat(session: Session, lease: Lease) -> StopWish | None:

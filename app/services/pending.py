@@ -1,6 +1,5 @@
 """Why a queued job waits, found when it is read: nothing of it is stored, so nothing of it can be out of date."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from sqlalchemy.orm import Session
 from app import queue
 from app.contract.views import Pending
 from app.services.workers import Capacity, capacities
+from app.store import marks
 from app.store.queue import places
 
 
@@ -19,13 +19,16 @@ def reasons(session: Session, rows: Sequence[Row[Any]]) -> dict[str, Pending]:
         return {}
     hosts = capacities(session)
     found = places(session, rows)
-    return {row.id: _pending(row, hosts, found[row.id]) for row in rows}
+    # by the database's clock, as all times on the rows are; before its first attempt a job backs off from nothing
+    now_s = marks.clock(session) if any(row.attempt for row in rows) else 0.0
+    return {
+        row.id: _pending(row, hosts, found[row.id], row.available_at - now_s if row.attempt else 0.0) for row in rows
+    }
 
 
-def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int) -> Pending:
+def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: float) -> Pending:
     capable = [host for host in hosts if host.total(row.needs_gpu) >= row.processes]
     devices = f"{row.processes} {'GPU' if row.needs_gpu else 'device'}{'s' if row.processes > 1 else ''}"
-    wait_s = row.available_at - time.time()
     if wait_s > 0.5:
         return Pending(reason="backing_off", detail=f"The next attempt starts in {wait_s:.0f} s.", position=position)
     if not hosts:

@@ -189,6 +189,17 @@ def test_a_lease_lasts_from_the_last_heartbeat_on(service, pass_time):
     assert service.attempts(job) == ["lost"]
 
 
+def test_a_late_first_word_begins_the_lease_anew(service, pass_time):
+    service.submit()
+    work = service.claim()
+    pass_time(59)
+    service.start(work)
+    pass_time(59)
+    assert service.reap() == 0
+    pass_time(2)
+    assert service.reap() == 1
+
+
 def test_heartbeats_extend_the_lease_but_not_beyond_the_deadline(service, pass_time):
     job, work = service.running(limits={"max_duration_s": 100})
     for _ in range(14):
