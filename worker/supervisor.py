@@ -47,6 +47,13 @@ def main(path: Path) -> None:
     done = asyncio.run(_work(path, record, settings, recovering=previous is not None))
     if done:
         reach(Point.FINISHED_BEFORE_FORGET)
+        _forget(path, record)
+
+
+def _forget(path: Path, record: Record) -> None:
+    """Unless the name is another claim's by now: a restored database gives the number of an attempt again."""
+    now = records.read(path)
+    if now is None or now.work == record.work:
         records.remove(path)
 
 
