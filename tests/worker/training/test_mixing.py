@@ -180,6 +180,20 @@ def test_images_keep_their_type_and_layout_and_weights_are_of_the_losses_type(pr
     assert plain.partners is None
 
 
+def test_the_host_reads_nothing_back_from_the_device() -> None:
+    """Tensors on `meta` have no values: whatever must wait for one raises there."""
+    shuffled = sampling.order(20, SEED, EPOCH)
+    mix = mixing.plan(pipeline(*BOTH), shuffled[5:14], sampling.partners(shuffled), EPOCH)
+    assert mix.blend.boxes_N4.any()
+    images_RCHW = torch.empty(len(mix.reading_R), 3, 12, 10, device="meta")
+    made = mix.mixed(images_RCHW, torch.empty(len(mix.reading_R), dtype=torch.int64, device="meta"))
+    share = Share(made[0], made[1], 9, made[2])
+    assert share.images_NCHW.shape == (9, 3, 12, 10)
+    for piece in share.cut(2):
+        logits_MK = torch.empty(len(piece.labels_N), 10, device="meta")
+        assert row(piece.loss(logits_MK), logits_MK, piece.answers_N).device.type == "meta"
+
+
 def test_without_a_mixing_kind_shares_are_as_the_loader_has_them() -> None:
     feed = fed(spec())
     assert not feed.pipeline.mixing
