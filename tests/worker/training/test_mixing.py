@@ -18,6 +18,7 @@ from worker.training.evaluation import row
 from worker.training.loop import Share
 from worker.training.material import Material
 from worker.training.mixing import Partners
+from worker.training.precision import Precision
 
 CPU = torch.device("cpu")
 MIXUP, CUTMIX = {"kind": "mixup", "alpha": 1.0}, {"kind": "cutmix"}
@@ -237,6 +238,20 @@ def test_the_loss_is_the_cross_entropy_to_both_labels_by_their_weights() -> None
         soft_53[n, a] += w
         soft_53[n, b] += 1 - w
     torch.testing.assert_close(share.loss(logits_53), nn.functional.cross_entropy(logits_53, soft_53))
+
+
+def test_under_autocast_the_loss_is_computed_in_fp32_and_has_gradients() -> None:
+    share, logits_53 = mixed_share()
+    assert share.partners
+    partners = Partners(share.partners.labels_N, share.partners.weights_N.float())
+    short_53 = logits_53.bfloat16().requires_grad_()
+    with Precision("cpu", compute=torch.bfloat16).autocast():
+        loss = Share(share.images_NCHW, share.labels_N, 5, partners).loss(short_53)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(share.loss(short_53.detach().double()).item(), rel=1e-6)
+    loss.backward()
+    assert short_53.grad is not None
+    assert short_53.grad.abs().min() > 0
 
 
 def test_the_right_answer_is_the_label_of_the_larger_part() -> None:
