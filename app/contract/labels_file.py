@@ -9,6 +9,7 @@ import csv
 import os
 import posixpath
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _row(file: str, found: Columns, line: int, values: list[str]) -> Row:
         refusal = f"is of the part '{part[:50]}': there are train, val and test" if part else "is of no part"
     if refusal:
         return Row(line, path.replace("\0", "\\x00")[:1000] or f"{file}, line {line}", refusal=refusal)
-    return Row(line, posixpath.normpath(path), label, part)
+    return Row(line, posixpath.normpath(path), sys.intern(label), sys.intern(part))  # the same for many rows
 
 
 def _path_refusal(path: str) -> str:

@@ -20,9 +20,13 @@ UPDATE datasets SET revision = (
 
 
 def upgrade() -> None:
-    """Number the data sets of each name by age. What jobs trained on before is not known."""
+    """Number the data sets of each name by age. Of earlier jobs, only those on a registered set can tell its content."""
     op.add_column("tasks", sa.Column("progress", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("dataset_sha256", sa.Text(), nullable=True))
+    op.execute(
+        "UPDATE jobs SET dataset_sha256 = (SELECT sha256 FROM datasets WHERE datasets.id = jobs.dataset_id) "
+        "WHERE dataset_id IS NOT NULL"
+    )
     op.add_column("datasets", sa.Column("check_number", sa.Integer(), nullable=True))
     op.add_column("datasets", sa.Column("revision", sa.Integer(), nullable=True))
     op.execute(NUMBERED)
