@@ -18,15 +18,17 @@ UPDATE datasets SET revision = (
 )
 """
 
+TOLD = """
+UPDATE jobs SET dataset_sha256 = (SELECT sha256 FROM datasets WHERE datasets.id = jobs.dataset_id)
+WHERE dataset_id IS NOT NULL
+"""
+
 
 def upgrade() -> None:
-    """Number the data sets of each name by age. Of earlier jobs, only those on a registered set can tell its content."""
+    """Number the data sets of each name by age. Of earlier jobs, those on a registered set can tell its content."""
     op.add_column("tasks", sa.Column("progress", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("dataset_sha256", sa.Text(), nullable=True))
-    op.execute(
-        "UPDATE jobs SET dataset_sha256 = (SELECT sha256 FROM datasets WHERE datasets.id = jobs.dataset_id) "
-        "WHERE dataset_id IS NOT NULL"
-    )
+    op.execute(TOLD)
     op.add_column("datasets", sa.Column("check_number", sa.Integer(), nullable=True))
     op.add_column("datasets", sa.Column("revision", sa.Integer(), nullable=True))
     op.execute(NUMBERED)
