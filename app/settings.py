@@ -140,6 +140,14 @@ class Settings(BaseSettings):
         """All files of a job."""
         return self.storage_dir / "jobs" / job_id
 
+    def dataset_dir(self, dataset_id: str) -> Path:
+        """All files that the service keeps of a data set; a registered folder itself lies elsewhere."""
+        return self.storage_dir / "datasets" / dataset_id
+
+    def check_dir(self, dataset_id: str, number: int) -> Path:
+        """What one try at checking a data set wrote."""
+        return self.dataset_dir(dataset_id) / "checks" / str(number)
+
     def attempt_dir(self, job_id: str, attempt: int) -> Path:
         """All that one attempt wrote."""
         return self.job_dir(job_id) / "attempts" / str(attempt)

@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pydantic import TypeAdapter
 
 from app.contract.failures import Failure, FailureCode, failure
 from app.contract.faults import Point, reach
+from app.contract.views import ImportProgress
 from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork
 from worker import environment, outcome, processes
 from worker.launcher import Launcher
@@ -24,6 +27,8 @@ from worker.together import beside
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.1  # between two looks at the memory
+TELL_S = 1.0  # between two looks at how far the program is
+PROGRESS_BYTES = 1000
 LARGEST_RESULT_BYTES = 8 << 20
 RESULT = TypeAdapter(dict[str, Any])
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -38,6 +43,7 @@ class BackgroundTask:
         self._settings = settings
         self._folder = folder
         self._out_of_memory = False
+        self._is_told = False
         self.stop = Stop()
 
     async def run(self) -> bool:
@@ -47,6 +53,19 @@ class BackgroundTask:
                 return await self._unless_stopped()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
+            if not self._is_told:
+                self._forget_results()
+
+    def _forget_results(self) -> None:
+        """Nobody will ask for what this try wrote; where the data set is gone, nothing of it stays."""
+        order = self._work.order
+        if not isinstance(order, ImportTask) or order.results is None:
+            return
+        folder = Path(order.results)
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty, or not there
+            folder.parent.rmdir()
+            folder.parent.parent.rmdir()
 
     async def _unless_stopped(self) -> bool:
         doing = asyncio.create_task(self._do())
@@ -67,6 +86,7 @@ class BackgroundTask:
         reach(Point.TASK_BEFORE_FINISH)
         try:
             await patiently(lambda: self._server.task_finish(self._work, result))
+            self._is_told = True
         except Refused as refusal:
             other = failure(FailureCode.INTERNAL, f"The service did not take the result: {refusal}")
             refused = TaskResult(token=self._work.token, failure=other)
@@ -122,9 +142,21 @@ class BackgroundTask:
         return self._settings.task_memory_bytes
 
     async def _hold_lease(self) -> None:
+        """Say that we are there, and more often how far the program is, while that changes."""
+        last, told_s = None, time.monotonic()
         while True:
-            await asyncio.sleep(self._work.lease_s / 6)
-            await patiently(lambda: self._server.task_heartbeat(self._work))
+            await asyncio.sleep(min(TELL_S, self._work.lease_s / 6))
+            progress = self._progress()
+            if progress != last or time.monotonic() - told_s >= self._work.lease_s / 6:
+                await patiently(partial(self._server.task_heartbeat, self._work, progress))
+                last, told_s = progress, time.monotonic()
+
+    def _progress(self) -> ImportProgress | None:
+        try:
+            with (self._folder / "progress.json").open("rb") as file:
+                return ImportProgress.model_validate_json(file.read(PROGRESS_BYTES))
+        except (OSError, ValueError):
+            return None
 
     def _read(self, exit_code: int) -> TaskResult:
         if self._out_of_memory:
@@ -152,6 +184,7 @@ class BackgroundTask:
     def _failed(self, code: FailureCode, why: str) -> TaskResult:
         what = "The data set's check" if isinstance(self._work.order, ImportTask) else "Planning"
         log.warning("%s failed: %s", what, why)
+        self._forget_results()
         reason = failure(code, f"{what} failed: {why}")
         return TaskResult(token=self._work.token, failure=reason)
 

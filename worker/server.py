@@ -17,6 +17,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.contract.events import Event
+from app.contract.views import ImportProgress
 from app.contract.work import (
     AttemptToken,
     Finish,
@@ -25,6 +26,7 @@ from app.contract.work import (
     JobWork,
     ReportBatch,
     ReportReply,
+    TaskHeartbeat,
     TaskResult,
     TaskWork,
     Work,
@@ -109,9 +111,9 @@ class Server:
         """Close the attempt."""
         await self._post(f"{_attempt(work)}/finish", message)
 
-    async def task_heartbeat(self, work: TaskWork) -> None:
-        """Extend the lease of a background task."""
-        await self._post(f"tasks/{work.task}/heartbeat", AttemptToken(token=work.token))
+    async def task_heartbeat(self, work: TaskWork, progress: ImportProgress | None = None) -> None:
+        """Extend the lease of a background task, and say how far it is."""
+        await self._post(f"tasks/{work.task}/heartbeat", TaskHeartbeat(token=work.token, progress=progress))
 
     async def task_finish(self, work: TaskWork, result: TaskResult) -> None:
         """Hand over what a background task found."""

@@ -62,6 +62,15 @@ class Planned(Told):
     plan: Plan
 
 
+class DataRead(Reported):
+    """The images are there: the data that this run trains on."""
+
+    type: Literal["data"] = "data"
+    dataset_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of names and contents of all usable images.")
+    train_images: int = Field(ge=0, lt=2**53)
+    validation_images: int = Field(ge=0, lt=2**53)
+
+
 class Metrics(Reported):
     """Values at one optimizer step, counted from 1. NaN and infinities are values too."""
 
@@ -152,7 +161,17 @@ class Stopped(Reported):
 
 
 Event = Annotated[
-    PhaseBegun | Planned | Metrics | Progressed | EpochEnded | CheckpointSaved | Noted | Succeeded | Failed | Stopped,
+    PhaseBegun
+    | Planned
+    | DataRead
+    | Metrics
+    | Progressed
+    | EpochEnded
+    | CheckpointSaved
+    | Noted
+    | Succeeded
+    | Failed
+    | Stopped,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

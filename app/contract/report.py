@@ -52,3 +52,4 @@ class Report(BaseModel):
     accuracy_drop: float | None = Field(None, description="accuracy before - after; null when either is unknown.")
     machine: Machine
     verified: bool = Field(description="The reloaded file gave the same outputs as the trained network.")
+    dataset_sha256: str | None = Field(None, description="Of names and contents of the images it was trained on.")

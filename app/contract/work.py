@@ -10,6 +10,7 @@ from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.report import Report
 from app.contract.states import StopWish
+from app.contract.views import ImportProgress
 
 Token = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
 
@@ -54,6 +55,7 @@ class Paths(Message):
     run_dir: str = Field(description="The attempt's own folder; everything the run writes lies under it.")
     dataset: str | None = Field(None, description="Folder of the images; null for built-in sets.")
     dataset_sha256: str | None = Field(None, description="Of a registered set's facts; another content is refused.")
+    dataset_files: str | None = Field(None, description="Of a registered set: its table of files, files.csv.")
     model: str | None = Field(None, description="Folder with model.json and model.safetensors to start from.")
     resume: str | None = Field(None, description="Folder of the checkpoint to go on from.")
     resume_older: list[str] = Field(
@@ -100,6 +102,7 @@ class ImportTask(Message):
     kind: Literal["import"] = "import"
     source: Folder
     path: str
+    results: str | None = Field(None, description="Folder of this try alone, for files.csv; absolute.")
     bad_image_share: float = 0.01
 
 
@@ -135,6 +138,12 @@ class AttemptToken(Message):
 
 class Heartbeat(AttemptToken):
     """Every `heartbeat_s`: extends the lease."""
+
+
+class TaskHeartbeat(AttemptToken):
+    """Extends the lease of a background task, and says how far it is."""
+
+    progress: ImportProgress | None = None
 
 
 class HeartbeatReply(Message):

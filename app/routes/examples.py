@@ -126,11 +126,27 @@ DATASET_SPEC = {"name": "flowers", "source": {"kind": "folder", "path": "flowers
 DATASET = {
     "id": "ds_01kab0c1d2e3f4g5h6j7k8m9np",
     "name": "flowers",
+    "revision": 1,
     "source": {"kind": "folder", "path": "flowers"},
     "state": "importing",
     "created_at": "2026-11-21T10:00:00Z",
+    "progress": {"files_seen": 2400, "files": 3670},
     "facts": None,
     "failure": None,
+}
+SAMPLE = {
+    "path": "tulip/17.jpg",
+    "label": "tulip",
+    "part": None,
+    "status": "used",
+    "reason": None,
+    "finding": "duplicate",
+    "duplicate_of": "tulip/4.jpg",
+    "format": "jpeg",
+    "height": 375,
+    "width": 500,
+    "size_bytes": 48213,
+    "sha256": "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
 }
 WORKER = {
     "id": "gpu-host-1",

@@ -25,6 +25,7 @@ from app.contract.work import (
     Message,
     ReportBatch,
     ReportReply,
+    TaskHeartbeat,
     TaskResult,
     Work,
     WorkerInfo,
@@ -135,10 +136,10 @@ def finish(job: str, attempt: AttemptNumber, body: Finish, database: DatabaseDep
 
 
 @router.post("/tasks/{task}/heartbeat", status_code=204)
-def task_heartbeat(task: str, body: AttemptToken, database: DatabaseDep) -> None:
+def task_heartbeat(task: str, body: TaskHeartbeat, database: DatabaseDep) -> None:
     """The task's lease begins anew."""
     with database.write() as session:
-        tasks.heartbeat(session, task, body.token)
+        tasks.heartbeat(session, task, body.token, body.progress)
 
 
 @router.post("/tasks/{task}/finish", status_code=204)

@@ -38,6 +38,7 @@ def create(
         needs_gpu=spec.training.precision == "fp16",
         dataset_id=refers.dataset_id,
         dataset_path=refers.dataset_path,
+        dataset_sha256=refers.dataset_sha256,
         model_job=refers.model_job,
         cloned_from=cloned_from,
         resume_job=resume_job,

@@ -1,5 +1,12 @@
-"""Registered data sets: a folder that is checked once, file by file, and pinned to what was found."""
+"""Registered data sets: a folder that is checked once, file by file, and pinned to what was found.
 
+Each is a revision that never changes: the same name again makes the next one, with an id and a content of its own.
+"""
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Row
@@ -7,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.contract.data import Folder
 from app.contract.failures import Failure
-from app.contract.views import Dataset, DatasetFacts, DatasetPage, DatasetSource, DatasetSpec
+from app.contract.views import Dataset, DatasetFacts, DatasetPage, DatasetSource, DatasetSpec, ImportProgress
 from app.contract.work import ImportTask
 from app.errors import Conflict
 from app.identifiers import new_id
@@ -16,10 +23,13 @@ from app.services.folders import checked_folder
 from app.services.job_view import existing
 from app.store import datasets, tasks
 from app.store.cursors import read_cursor, write_cursor
-from app.store.session import work_waits
+from app.store.session import after_commit, settings_of, work_waits
 from app.store.types import moment
 
 PLACE = (float, str)
+CLASSES_IN_LISTS = 100
+FILES_IN_LISTS = 10
+"""A list of 200 sets of 10,000 classes each would be 40 MB."""
 
 
 def add(session: Session, context: Context, spec: DatasetSpec) -> Dataset:
@@ -36,33 +46,57 @@ def add(session: Session, context: Context, spec: DatasetSpec) -> Dataset:
 
 def get(session: Session, dataset_id: str) -> Dataset:
     """One data set. Raises `NotFound`."""
-    return _view(existing(datasets.find(session, dataset_id), "data set"))
+    row = existing(datasets.find(session, dataset_id), "data set")
+    return _view(row, _progress(session, [row]).get(dataset_id))
 
 
-def list_datasets(session: Session, limit: int, cursor: str | None) -> DatasetPage:
-    """Newest first. Raises `InvalidQuery` for a cursor that is none."""
+def list_datasets(session: Session, limit: int, cursor: str | None, name: str | None = None) -> DatasetPage:
+    """Newest first, with short facts; with `name`, the revisions of it. Raises `InvalidQuery` for a wrong cursor."""
     before = read_cursor("datasets", cursor, PLACE) if cursor is not None else None
-    rows = datasets.page(session, before, limit + 1)
+    rows = datasets.page(session, before, limit + 1, name)
     last = rows[limit - 1] if len(rows) > limit else None
     following = write_cursor("datasets", last.created_at, last.id) if last else None
-    return DatasetPage(items=[_view(row) for row in rows[:limit]], next_cursor=following)
+    progress = _progress(session, rows[:limit])
+    items = [_shortened(_view(row, progress.get(row.id))) for row in rows[:limit]]
+    return DatasetPage(items=items, next_cursor=following)
 
 
 def delete(session: Session, dataset_id: str) -> None:
-    """Forget a data set; its files stay where they are. Raises `Conflict` while a job that is not over uses it."""
+    """Forget a data set, and end its import; its files stay where they are. Raises `Conflict` while a job uses it."""
     row = existing(datasets.lock(session, dataset_id), "data set")
     if datasets.is_used(session, dataset_id):
         raise Conflict("A job that is not over trains on this data set: cancel it first.", state=row.state)
     datasets.remove(session, dataset_id)
+    folder = settings_of(session).dataset_dir(dataset_id)
+    after_commit(session, partial(shutil.rmtree, folder, ignore_errors=True))
 
 
-def _view(row: Row[Any]) -> Dataset:
+def _progress(session: Session, rows: Sequence[Row[Any]]) -> dict[str, ImportProgress]:
+    told = datasets.progress(session, [row.id for row in rows if row.state == "importing"])
+    return {dataset_id: ImportProgress.model_validate(each) for dataset_id, each in told.items()}
+
+
+def _view(row: Row[Any], progress: ImportProgress | None = None) -> Dataset:
     return Dataset(
         id=row.id,
         name=row.name,
+        revision=row.revision,
         source=DatasetSource.model_validate(row.source),
         state=row.state,
         created_at=moment(row.created_at),
+        progress=progress,
         facts=row.facts and DatasetFacts.model_validate(row.facts),
         failure=row.failure and Failure.model_validate(row.failure),
     )
+
+
+def _shortened(dataset: Dataset) -> Dataset:
+    if dataset.facts is None:
+        return dataset
+    facts = dataset.facts
+    shorter = {
+        "classes": dict(islice(facts.classes.items(), CLASSES_IN_LISTS)),
+        "refused": facts.refused[:FILES_IN_LISTS],
+        "findings": facts.findings[:FILES_IN_LISTS],
+    }
+    return dataset.model_copy(update={"facts": facts.model_copy(update=shorter)})

@@ -81,4 +81,5 @@ def _view(row: Row[Any], waits: Pending | None) -> Job:
         latest_metrics=row.latest_metrics,
         failure=row.failure and Failure.model_validate(row.failure),
         report=row.report and Report.model_validate(row.report),
+        dataset_sha256=row.dataset_sha256,
     )

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.contract.events import (
     CheckpointSaved,
+    DataRead,
     EpochEnded,
     Event,
     Metrics,
@@ -27,7 +28,7 @@ from app.store.leases import Lease, held_by
 from app.store.metrics import MAX_SERIES, Point
 from app.store.summaries import shown
 
-PUBLIC = (PhaseBegun, Planned, EpochEnded, CheckpointSaved, Noted)
+PUBLIC = (PhaseBegun, Planned, DataRead, EpochEnded, CheckpointSaved, Noted)
 """These become events of the job; metrics and progress are read elsewhere, and its end is told by `finish`."""
 
 
@@ -70,6 +71,8 @@ def gathered(events: Sequence[Event], attempt: int) -> Batch:
                 batch.latest |= {name: shown(value) for name, value in event.values.items()}
             case Progressed():
                 batch.values["progress"] = event.progress.model_dump(mode="json")
+            case DataRead():
+                batch.values["dataset_sha256"] = event.dataset_sha256
             case PhaseBegun():
                 batch.values["phase"] = event.phase
             case CheckpointSaved():

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from app.contract import file_table
 from app.contract.data import Builtin, Folder, Registered
 from app.contract.job import JobSpec
 from app.contract.models import Checkpoint
@@ -28,6 +31,7 @@ class References:
     dataset_id: str | None = None
     dataset_path: str | None = None
     model_job: str | None = None
+    dataset_sha256: str | None = None
 
 
 def resolve(session: Session, spec: JobSpec) -> References:
@@ -38,7 +42,8 @@ def resolve(session: Session, spec: JobSpec) -> References:
     model_job = _checked_model(session, spec.model.job) if isinstance(spec.model, Checkpoint) else None
     match spec.dataset:
         case Registered(id=dataset_id):
-            return References(dataset_id, _registered_path(session, dataset_id), model_job)
+            row = _registered(session, dataset_id)
+            return References(dataset_id, str(row.path), model_job, row.sha256)
         case Folder(path=path):
             folder = checked_folder(settings_of(session), path, "/dataset/path")
             return References(None, str(folder), model_job)
@@ -56,6 +61,7 @@ def paths(
         run_dir=str(run_dir),
         dataset=refers.dataset_path,
         dataset_sha256=row.sha256 if row else None,
+        dataset_files=_table(settings, row) if row else None,
         model=_model_folder(session, settings, refers.model_job) if refers.model_job else None,
         resume=saved[0] if saved else None,
         resume_older=saved[1:],
@@ -63,7 +69,11 @@ def paths(
     )
 
 
-def _registered_path(session: Session, dataset_id: str) -> str:
+def _table(settings: Settings, row: Row[Any]) -> str | None:
+    return None if row.check_number is None else str(settings.check_dir(row.id, row.check_number) / file_table.FILE)
+
+
+def _registered(session: Session, dataset_id: str) -> Row[Any]:
     row = datasets.keep(session, dataset_id)
     if row is None:
         detail = "There is no such data set: GET /v1/datasets lists those that are there."
@@ -71,7 +81,7 @@ def _registered_path(session: Session, dataset_id: str) -> str:
     if row.state != "ready":
         detail = f"The data set is {row.state}: wait until its state is ready, or see its failure."
         raise InvalidSpec.at("/dataset/id", "dataset_not_ready", detail)
-    return str(row.path)
+    return row
 
 
 def _checked_model(session: Session, job_id: str) -> str:

@@ -1,19 +1,23 @@
 """Background tasks as their workers see them: claim, heartbeat, finish. What a result means is said per kind."""
 
+import shutil
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row
+from sqlalchemy import ColumnElement, Row
 from sqlalchemy.orm import Session
 
 from app.contract.failures import Failure, FailureCode, failure
 from app.contract.plan import Plan
-from app.contract.views import DatasetFacts
+from app.contract.views import DatasetFacts, ImportProgress
 from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork, WorkerInfo
 from app.errors import Fenced, InvalidSpec
 from app.identifiers import digest, new_token
 from app.store import datasets, tasks, workers
-from app.store.session import settings_of, work_waits
+from app.store.session import after_commit, settings_of, work_waits
 from app.store.tables import tasks as table
 from app.store.types import now
 
@@ -35,14 +39,23 @@ def claim(session: Session, info: WorkerInfo) -> TaskWork | None:
     row = tasks.claim(session, info.id, digest(token), lease_s)
     if row is None:
         return None
+    return TaskWork(task=row.id, token=token, lease_s=lease_s, order=_order(session, row))
+
+
+def _order(session: Session, row: Row[Any]) -> PlanTask | ImportTask:
+    """Each try at an import writes to a folder of its own, so that one which was given up cannot spoil another's."""
     order = _ORDERS[row.kind].model_validate(row.input)
-    return TaskWork(task=row.id, token=token, lease_s=lease_s, order=order)
+    if isinstance(order, PlanTask):
+        return order
+    results = settings_of(session).check_dir(row.dataset_id, row.tries)
+    return order.model_copy(update={"results": str(results)})
 
 
-def heartbeat(session: Session, task_id: str, token: str) -> None:
+def heartbeat(session: Session, task_id: str, token: str, progress: ImportProgress | None = None) -> None:
     """The lease begins anew. Raises `Fenced`."""
     until = now() + settings_of(session).lease_s
-    row = tasks.change(session, tasks.held(task_id, digest(token)), lease_until=until)
+    told = {"progress": progress.model_dump()} if progress else {}
+    row = tasks.change(session, tasks.held(task_id, digest(token)), lease_until=until, **told)
     if row is None:
         raise Fenced
     workers.seen(session, row.worker_id)
@@ -55,10 +68,13 @@ def finish(session: Session, task_id: str, end: TaskResult) -> None:
         raise Fenced
     if row.state != "running":
         return
+    if _may_try_again(row, end):
+        _queue_again(session, tasks.held(task_id, digest(end.token)))
+        return
     if tasks.change(session, tasks.held(task_id, digest(end.token)), **_ended(row, end)) is None:
         raise Fenced
     if row.kind == "import":
-        _settle_dataset(session, row.dataset_id, end)
+        _settle_dataset(session, row, end)
     work_waits(session)  # the slot is free
 
 
@@ -67,13 +83,26 @@ def give_up_lost(session: Session, row: Row[Any]) -> None:
     unchanged = tasks.held(row.id, row.token_hash) & (table.c.lease_until == row.lease_until)
     unchanged &= table.c.lease_until < now()
     if row.tries < MAX_TRIES:
-        if tasks.change(session, unchanged, state="queued", lease_until=None, token_hash=None, worker_id=None):
-            work_waits(session)
+        _queue_again(session, unchanged)
         return
     lost = failure(FailureCode.LOST_WORKER, f"{MAX_TRIES} workers in a row were lost with this task.")
     ended = {"state": "failed", "failure": lost.model_dump(mode="json"), "finished_at": now()}
     if tasks.change(session, unchanged, **ended, lease_until=None, token_hash=None) and row.kind == "import":
         datasets.settle(session, row.dataset_id, state="failed", failure=lost.model_dump(mode="json"))
+        after_commit(session, partial(_keep_only, settings_of(session).check_dir(row.dataset_id, 0)))
+
+
+def _may_try_again(row: Row[Any], end: TaskResult) -> bool:
+    """An import that was killed midway is done again from its beginning: it may not have been its own fault. Whoever
+    waits for a plan is better told at once."""
+    was_killed = end.failure is not None and end.failure.code == FailureCode.CRASHED
+    return row.kind == "import" and was_killed and row.tries < MAX_TRIES
+
+
+def _queue_again(session: Session, condition: ColumnElement[bool]) -> None:
+    nobody = {"lease_until": None, "token_hash": None, "worker_id": None, "progress": None}
+    if tasks.change(session, condition, state="queued", **nobody):
+        work_waits(session)
 
 
 def _ended(row: Row[Any], end: TaskResult) -> dict[str, Any]:
@@ -95,10 +124,21 @@ def _complete(told: Failure) -> Failure:
     return failure(told.code, told.message, errors=told.errors)
 
 
-def _settle_dataset(session: Session, dataset_id: str, end: TaskResult) -> None:
+def _settle_dataset(session: Session, row: Row[Any], end: TaskResult) -> None:
+    checked = {"check_number": row.tries}
     if end.failure is not None:
         told = _complete(end.failure).model_dump(mode="json")
-        datasets.settle(session, dataset_id, state="failed", failure=told)
+        datasets.settle(session, row.dataset_id, state="failed", failure=told, **checked)
     else:
         facts = DatasetFacts.model_validate(end.result)
-        datasets.settle(session, dataset_id, state="ready", facts=facts.model_dump(mode="json"), sha256=facts.sha256)
+        found = {"facts": facts.model_dump(mode="json"), "sha256": facts.sha256}
+        datasets.settle(session, row.dataset_id, state="ready", **found, **checked)
+    after_commit(session, partial(_keep_only, settings_of(session).check_dir(row.dataset_id, row.tries)))
+
+
+def _keep_only(kept: Path) -> None:
+    """Remove what other tries left, whose workers could not clean up behind them."""
+    with suppress(OSError):
+        for each in kept.parent.iterdir():
+            if each != kept:
+                shutil.rmtree(each, ignore_errors=True)

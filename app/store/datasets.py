@@ -7,19 +7,31 @@ from sqlalchemy import ColumnElement, Row, delete, exists, insert, select, tuple
 from sqlalchemy.orm import Session
 
 from app.contract.states import FINAL
-from app.store.tables import datasets, jobs
+from app.store.tables import dataset_names, datasets, jobs, tasks
 from app.store.types import now
+from app.store.upserts import insert_into
 
 
-def create(session: Session, **values: Any) -> Row[Any]:
-    """Store a data set that is being imported."""
-    statement = insert(datasets).values(**values, state="importing", created_at=now())
+def create(session: Session, name: str, **values: Any) -> Row[Any]:
+    """Store a data set that is being imported, as the next revision of its name."""
+    numbered = insert_into(session, dataset_names).values(name=name, last_revision=1)
+    following = dataset_names.c.last_revision + 1
+    numbered = numbered.on_conflict_do_update(index_elements=["name"], set_={"last_revision": following})
+    revision = session.execute(numbered.returning(dataset_names.c.last_revision)).scalar_one()
+    statement = insert(datasets).values(**values, name=name, revision=revision, state="importing", created_at=now())
     return session.execute(statement.returning(datasets)).one()
 
 
 def find(session: Session, dataset_id: str) -> Row[Any] | None:
     """One data set, as it is now."""
     return session.execute(select(datasets).where(datasets.c.id == dataset_id)).one_or_none()
+
+
+def progress(session: Session, dataset_ids: Sequence[str]) -> dict[str, Any]:
+    """How far those are whose import runs and has told something."""
+    running = (tasks.c.dataset_id.in_(dataset_ids), tasks.c.state == "running", tasks.c.progress.is_not(None))
+    rows = session.execute(select(tasks.c.dataset_id, tasks.c.progress).where(*running)) if dataset_ids else ()
+    return {row.dataset_id: row.progress for row in rows}
 
 
 def keep(session: Session, dataset_id: str) -> Row[Any] | None:
@@ -33,9 +45,11 @@ def lock(session: Session, dataset_id: str) -> Row[Any] | None:
     return session.execute(select(datasets).where(datasets.c.id == dataset_id).with_for_update()).one_or_none()
 
 
-def page(session: Session, before: tuple[float, str] | None, limit: int) -> Sequence[Row[Any]]:
-    """Newest first, behind the place `before`."""
+def page(session: Session, before: tuple[float, str] | None, limit: int, name: str | None) -> Sequence[Row[Any]]:
+    """Newest first, behind the place `before`; of all, or of one name."""
     query = select(datasets).order_by(datasets.c.created_at.desc(), datasets.c.id.desc()).limit(limit)
+    if name is not None:
+        query = query.where(datasets.c.name == name)
     place: ColumnElement[Any] = tuple_(datasets.c.created_at, datasets.c.id)
     return session.execute(query.where(place < tuple_(*before)) if before else query).all()
 

@@ -71,6 +71,7 @@ jobs = Table(
     Column("needs_gpu", Boolean, nullable=False),
     Column("dataset_id", Id, ForeignKey("datasets.id", ondelete="SET NULL")),
     Column("dataset_path", Text),  # resolved and checked when the job was submitted
+    Column("dataset_sha256", Text),  # of what it trains on: told by its run
     Column("model_job", Id),
     Column("resume_job", Id),
     # the open attempt's lease
@@ -193,6 +194,7 @@ tasks = Table(
     Column("failure", Json),
     Column("dataset_id", Id, ForeignKey("datasets.id", ondelete="CASCADE")),
     Column("tries", Integer, nullable=False),
+    Column("progress", Json),  # of the try that runs
     Column("worker_id", Text),
     Column("token_hash", Text),  # kept when the task is over, so that a repeated finish is known
     Column("lease_until", Time),
@@ -264,6 +266,7 @@ datasets = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
     Column("source", Json, nullable=False),
     Column("path", Text, nullable=False),  # resolved and checked when it was registered
     Column("state", Text, nullable=False),
@@ -271,11 +274,22 @@ datasets = Table(
     Column("sha256", Text),  # of the content that was checked: what a job on this set must find
     Column("facts", Json),
     Column("failure", Json),
+    Column("check_number", Integer),  # of the try that ended the import: its folder has the table of files
     CheckConstraint("state IN ('importing', 'ready', 'failed')", name="state_is_known"),
     CheckConstraint(same("state = 'ready'", "facts IS NOT NULL"), name="ready_has_facts"),
     CheckConstraint(same("state = 'ready'", "sha256 IS NOT NULL"), name="ready_has_hash"),
     CheckConstraint(same("state = 'failed'", "failure IS NOT NULL"), name="failed_has_failure"),
+    UniqueConstraint("name", "revision"),
     Index(None, "created_at", "id"),
+    Index(None, "name", "created_at", "id"),
+)
+
+dataset_names = Table(
+    "dataset_names",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("last_revision", Integer, nullable=False),  # ever given: that of a deleted data set is not given again
+    sqlite_with_rowid=False,
 )
 
 upkeep_marks = Table(

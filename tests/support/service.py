@@ -38,6 +38,7 @@ REPORT = Report.model_validate(
 FACTS: dict[str, Any] = {
     "sha256": SHA256,
     "classes": {"cats": 1, "dogs": 1},
+    "class_count": 2,
     "images": 2,
     "validation_images": 0,
     "size_bytes": 2,

@@ -155,3 +155,75 @@ def test_a_folder_is_checked_by_the_real_program(door, supervise, tmp_path):
     facts = DatasetFacts.model_validate(door.task_results[0]["result"])
     assert facts.classes == {"a": 2, "b": 2}
     assert facts.image_sizes.max_width == 9
+
+
+@pytest.fixture
+def check(tmp_path):
+    """An import whose try writes to a folder of its own in the storage."""
+    results = str(tmp_path / "storage" / "datasets" / "ds_1" / "checks" / "1")
+    order = ImportTask(source=Folder(path="flowers"), path="/data/flowers", results=results)
+    return TaskWork(task="task_4", token="t", lease_s=60, order=order)
+
+
+TELLING = """
+def tell(seen):
+    progress = os.path.join(os.path.dirname(out), "progress.json")
+    open(progress + ".part", "w").write(json.dumps({"files_seen": seen, "files": 9}))
+    os.replace(progress + ".part", progress)
+"""
+
+
+def test_how_far_an_import_is_comes_with_its_heartbeats(door, supervise, check, tmp_path, eventually):
+    program = tmp_path / "program.py"
+    go = tmp_path / "go"
+    text = f"tell(3)\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)\ntell(9)\ntime.sleep(1000)"
+    program.write_text(PROGRAM + TELLING + text)
+    supervise(check, "none", TRAINYARD_TRAINING_COMMAND=json.dumps([sys.executable, str(program)]))
+
+    def told(seen):
+        return lambda: door.bodies.get("heartbeat", {}).get("progress") == {"files_seen": seen, "files": 9}
+
+    eventually(told(3), "the first files are told")
+    go.touch()
+    eventually(told(9), "the last files are told")
+    assert check.lease_s / 6 == 10  # told when it changed, long before the lease asks for a heartbeat
+
+
+@pytest.mark.parametrize("end", ["fenced", "killed", "drained"])
+def test_what_nobody_will_ask_for_is_removed(door, supervise, check, tmp_path, eventually, end):
+    program = tmp_path / "program.py"
+    began = tmp_path / "began"
+    text = f"""
+results = json.load(open(order))["results"]
+os.makedirs(results)
+open(os.path.join(results, "files.csv.part"), "w").write("half")
+tell(1)
+open({str(began)!r}, "w").write(str(os.getpid()))
+time.sleep(1000)
+"""
+    program.write_text(PROGRAM + TELLING + text)
+    supervisor = supervise(check, "none", TRAINYARD_TRAINING_COMMAND=json.dumps([sys.executable, str(program)]))
+    pid = int(eventually(lambda: began.exists() and began.read_text()))
+
+    if end == "fenced":
+        door.fenced = True  # the data set was deleted
+    elif end == "killed":
+        processes.kill([pid])
+    else:
+        supervisor.signal(signal.SIGTERM)
+    supervisor.wait()
+
+    assert processes.stat(pid) is None
+    assert [each["failure"]["code"] for each in door.task_results] == (["crashed"] if end == "killed" else [])
+    assert not (tmp_path / "storage" / "datasets" / "ds_1" / "checks" / "1").exists()
+
+
+def test_what_was_handed_over_stays(home, door, supervise, check, tmp_path):
+    program = tmp_path / "program.py"
+    text = (
+        'results = json.load(open(order))["results"]; os.makedirs(results); open(results + "/files.csv", "w"); put({})'
+    )
+    program.write_text(PROGRAM + text)
+    supervise(check, "none", TRAINYARD_TRAINING_COMMAND=json.dumps([sys.executable, str(program)])).wait()
+
+    assert (tmp_path / "storage" / "datasets" / "ds_1" / "checks" / "1" / "files.csv").exists()

@@ -24,7 +24,7 @@ WORKER = [
 class Yard:
     """A service and its worker, as processes; `crash` kills one, `begin` starts it again."""
 
-    def __init__(self, home, mode, log):
+    def __init__(self, home, mode, log, **settings):
         self.home = home
         self.log = log
         self.running = {}
@@ -36,6 +36,7 @@ class Yard:
             "TRAINYARD_IDLE_ASK_S": "0.5",
             "TRAINYARD_DRAIN_S": "10",
             "PYTHONPATH": str(HERE.parents[1]),
+            **settings,
         }
 
     def begin(self, name, command):
@@ -85,8 +86,8 @@ def start_yard(home, broker, tmp_path, eventually):
     (home / "worker_token").unlink()  # the service makes one
     yards = []
 
-    def start(mode):
-        yard = Yard(home, mode, tmp_path / "log")
+    def start(mode, **settings):
+        yard = Yard(home, mode, tmp_path / "log", **settings)
         yards.append(yard)
         yard.begin("api", API)
         eventually(yard.answers, "the service answers")

@@ -1,25 +1,34 @@
 """Checks a data set's folder, file by file: `python -m worker.training.data_check REQUEST.json OUT.json`.
 
-The request is an ImportTask. The answer is a DatasetFacts, or a Failure and exit code 1. A process of its own, since
-image decoders are where hostile files strike: whoever starts it bounds its memory and time.
+The request is an ImportTask. The answer is a DatasetFacts, or a Failure and exit code 1. Beside it lies `progress.json`
+(an ImportProgress) while it works. The table of all files goes to the folder that the task names, also for a set that
+is refused: there its owner finds which files to repair. Whoever starts this program bounds its memory and time; the
+files themselves are read and decoded by processes of its own, which may die of them.
 """
 
 import sys
+import time
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from app.contract.failures import FailureCode, failure
+from app.contract.views import ImportProgress
 from app.contract.work import ImportTask
+from worker.training import image_table
 from worker.training.errors import RunFailure
-from worker.training.image_check import check, facts
+from worker.training.image_check import facts, inspect_layout, judge
+from worker.training.image_folder import survey
+
+PROGRESS = "progress.json"
+TELL_EVERY_S = 0.5
 
 
 def main(request: Path, out: Path) -> int:
     """Exit code 0 with facts in `out`, or 1 with a failure in it."""
     try:
         task = ImportTask.model_validate_json(request.read_bytes())
-        return _answer(out, facts(check(task.path, task.bad_image_share)), 0)
+        return _answer(out, _check(task, out.with_name(PROGRESS)), 0)
     except RunFailure as error:
         return _answer(out, error.failure, 1)
     except MemoryError as error:
@@ -28,11 +37,40 @@ def main(request: Path, out: Path) -> int:
         return _answer(out, failure(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"), 1)
 
 
+def _check(task: ImportTask, progress: Path) -> BaseModel:
+    layout = survey(task.path)
+    inspected = inspect_layout(layout, _Teller(progress, len(layout.names)).tell)
+    if task.results is not None:
+        image_table.write(Path(task.results), layout, inspected.looks, inspected.findings)
+    judge(inspected.manifest, task.bad_image_share)
+    return facts(inspected.manifest)
+
+
+class _Teller:
+    """Writes down how far the check is, twice a second."""
+
+    def __init__(self, file: Path, files: int) -> None:
+        self._file = file
+        self._files = files
+        self._next_s = 0.0
+        self.tell(0)
+
+    def tell(self, seen: int) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._next_s or seen == self._files:
+            _write(self._file, ImportProgress(files_seen=seen, files=self._files))
+            self._next_s = now_s + TELL_EVERY_S
+
+
 def _answer(out: Path, answer: BaseModel, exit_code: int) -> int:
-    part = out.with_name(out.name + ".part")
-    part.write_text(answer.model_dump_json(), "utf-8")
-    part.replace(out)
+    _write(out, answer)
     return exit_code
+
+
+def _write(file: Path, content: BaseModel) -> None:
+    part = file.with_name(file.name + ".part")
+    part.write_text(content.model_dump_json(), "utf-8")
+    part.replace(file)
 
 
 if __name__ == "__main__":

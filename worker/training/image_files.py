@@ -61,18 +61,18 @@ def decode(content: bytes, channels: int) -> Image:
     return np.ascontiguousarray(image.reshape(*image.shape[:2], channels), np.uint8)
 
 
-def verify(content: bytes) -> None:
-    """Raises Unusable for what is no supported image, or only a part of one.
+def verify(content: bytes) -> str:
+    """The format: jpeg, png, webp, bmp or tiff. Raises Unusable for what is none of them, or only a part of one.
 
     Decoders fill what is missing with grey, black or what was in memory, and call that a success.
     """
     if not content:
         raise Unusable("is empty")
-    for signature, is_whole in _FORMATS.items():
+    for name, (signature, is_whole) in _FORMATS.items():
         if re.match(signature, content, re.DOTALL):
             if not is_whole(content):
                 raise Unusable("is damaged or cut off")
-            return
+            return name
     raise Unusable("is not a JPEG, PNG, WebP, BMP or TIFF image")
 
 
@@ -122,10 +122,11 @@ def _left_to_the_decoder(_content: bytes) -> bool:
     return True
 
 
-_FORMATS: dict[bytes, Callable[[bytes], bool]] = {
-    rb"\xff\xd8\xff": _jpeg_is_whole,
-    rb"\x89PNG\r\n\x1a\n": _png_is_whole,
-    rb"RIFF....WEBP": _webp_is_whole,
-    rb"BM": _bmp_is_whole,
-    rb"II[*+]\x00|MM\x00[*+]": _left_to_the_decoder,  # TIFF: strips may lie anywhere; the decoder misses lost ones
+_FORMATS: dict[str, tuple[bytes, Callable[[bytes], bool]]] = {
+    "jpeg": (rb"\xff\xd8\xff", _jpeg_is_whole),
+    "png": (rb"\x89PNG\r\n\x1a\n", _png_is_whole),
+    "webp": (rb"RIFF....WEBP", _webp_is_whole),
+    "bmp": (rb"BM", _bmp_is_whole),
+    # strips may lie anywhere, and the decoder misses lost ones
+    "tiff": (rb"II[*+]\x00|MM\x00[*+]", _left_to_the_decoder),
 }

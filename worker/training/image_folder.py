@@ -1,54 +1,41 @@
-"""The layout of a folder of images: one sub-folder per class, or `train/` and `val/` with those inside.
+"""The layout of a folder of images: one sub-folder per class, `train/` and `val/` with those inside, or a CSV file.
 
 Only names are looked at here, so that a plan of a large set takes a second. Every order is the natural one of the
 names ("9" before "10"), never the file system's.
 """
 
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.contract.failures import FailureCode
+from app.contract import labels_file
 from app.contract.views import RefusedFile
-from worker.training.errors import RunFailure
+from worker.training.layouts import TRAIN, VALIDATION, Layout, bad, few, natural
+from worker.training.listed_images import survey_listed
+
+__all__ = ["Layout", "bad", "natural", "survey"]
 
 _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # what desktops leave behind; nobody meant it to be trained on
 _DEEPEST = 50  # folders below a class folder: a tree of thousands would exhaust the stack, and then the path's length
-TRAIN, VALIDATION = "train", "val"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What lies in a data set's folder. Entry i of `names`, `labels` and `in_validation` is one file."""
-
-    folder: str
-    """Absolute, without links in it."""
-    classes: tuple[str, ...]
-    has_validation: bool
-    """Whether the set brings a `val/` of its own."""
-    names: list[str] = field(default_factory=list)
-    """Relative to the folder, with slashes."""
-    labels: list[int] = field(default_factory=list)
-    in_validation: list[bool] = field(default_factory=list)
-    refused: list[RefusedFile] = field(default_factory=list)
 
 
 def survey(folder: str) -> Layout:
-    """Find the classes and files. Raises RunFailure(BAD_DATASET) when the folder is none of the two layouts.
+    """Find the classes and files. Raises RunFailure(BAD_DATASET) when the folder is none of the three layouts.
 
-    Hidden files are left out, and so is what lies beside the class folders. Below a class folder every file counts, at
-    any depth. Links to folders are refused; links to files are judged when they are read.
+    A `labels.csv`, or an only CSV file with the columns `path` and `label`, goes before folders. Otherwise hidden files
+    are left out, and so is what lies beside the class folders. Below a class folder every file counts, at any depth.
+    Links to folders are refused; links to files are judged when they are read.
     """
     root = Path(os.path.realpath(folder))
     if not root.is_dir():
         raise bad(f"There is no folder {folder} on this machine." if not root.exists() else f"{folder} is no folder.")
+    if listed_in := _list_of(root):
+        return survey_listed(root, listed_in)
     refused: list[RefusedFile] = []
     tops = _folders(root, "", refused)
     parts = (TRAIN, VALIDATION) if {TRAIN, VALIDATION} <= set(tops) else ("",)
     classes = [tops] if parts == ("",) else [_folders(root, part, refused) for part in parts]
-    _check_classes(folder, tops, classes)
+    _check_classes(root, folder, tops, classes)
     layout = Layout(str(root), tuple(classes[0]), len(parts) == 2, refused=refused)
     for part in parts:
         for label, name in enumerate(layout.classes):
@@ -56,31 +43,34 @@ def survey(folder: str) -> Layout:
     return layout
 
 
-def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
-    """Sorts numbers inside names by value and before letters, and equal ones by the name itself."""
-    pieces = [piece for piece in re.split(r"(\d+)", name) if piece]
-    return [(False, int(piece), "") if piece.isdecimal() else (True, 0, piece) for piece in pieces], name
+def _list_of(root: Path) -> str | None:
+    try:
+        return labels_file.find(root)
+    except labels_file.Unreadable as error:
+        raise bad(str(error)) from error
+    except OSError as error:
+        raise bad(f"{root} cannot be listed: {error.strerror}.") from error
 
 
-def bad(message: str) -> RunFailure:
-    """The data set cannot be used."""
-    return RunFailure(FailureCode.BAD_DATASET, message)
-
-
-def _check_classes(folder: str, tops: list[str], classes: list[list[str]]) -> None:
+def _check_classes(root: Path, folder: str, tops: list[str], classes: list[list[str]]) -> None:
     if len(classes) == 2 and classes[0] != classes[1]:
         sides = ((TRAIN, set(classes[0]) - set(classes[1])), (VALIDATION, set(classes[1]) - set(classes[0])))
-        odd = "; ".join(f"only in {part}/: {_few(sorted(names, key=natural))}" for part, names in sides if names)
+        odd = "; ".join(f"only in {part}/: {few(sorted(names, key=natural))}" for part, names in sides if names)
         raise bad(f"train/ and val/ must have the same classes, but {odd}.")
     if len(classes[0]) < 2:
-        found = f"only {_few(classes[0])}" if classes[0] else "none"
+        found = f"only {few(classes[0])}" if classes[0] else "none"
         alone = " There is a train/ but no val/ beside it: add it, or move its folders up." if tops == [TRAIN] else ""
-        raise bad(f"{folder} needs a sub-folder for each of at least 2 classes; it has {found}.{alone}")
+        raise bad(
+            f"{folder} needs a sub-folder for each of at least 2 classes; it has {found}.{alone}{_unused_lists(root)}"
+        )
 
 
-def _few(names: list[str]) -> str:
-    """The first names, for a message."""
-    return ", ".join(repr(name) for name in names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+def _unused_lists(root: Path) -> str:
+    """Why CSV files that are there do not count."""
+    names = labels_file.csv_files(root)
+    if not names:
+        return ""
+    return f" {few(names)} is not used: call it {labels_file.NAME}, with the columns path and label in its first line."
 
 
 def _folders(root: Path, part: str, refused: list[RefusedFile]) -> list[str]:

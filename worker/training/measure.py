@@ -61,7 +61,8 @@ def measured(order: RunOrder) -> Report:
     before = _measurement(
         baseline.model, card, baseline.file_bytes, latency["before"], accuracies[1] if baseline.card else None
     )
-    return _report(before, after, _machine(device), verified=_same_outputs(model, card))
+    report = _report(before, after, _machine(device), verified=_same_outputs(model, card))
+    return report.model_copy(update={"dataset_sha256": card.dataset_sha256})
 
 
 @dataclass(frozen=True)

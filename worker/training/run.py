@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from app.contract.events import Noted, Phase, PhaseBegun
+from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
 from worker.training import checkpoint, export, memory, phase
@@ -28,7 +28,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     material = prepare(order, ranks, threads)
     saver = Saver(run_dir, reporter) if ranks.rank == 0 else None
     site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
-    _tell_skipped(site)
+    _tell_data(site)
     begun = _begun(site, start.checkpoint)
     try:
         for name in site.phases[site.phases.index(begun) :]:
@@ -66,8 +66,10 @@ def _export(site: Site, name: Phase, trainee: Trainee) -> None:
     export.export(network, card, site.artifacts, BASELINE if name == "baseline" else MODEL)
 
 
-def _tell_skipped(site: Site) -> None:
+def _tell_data(site: Site) -> None:
     loaded = site.material.loaded
+    counts = {"train_images": len(loaded.train), "validation_images": len(loaded.validation)}
+    site.reporter.send(DataRead, dataset_sha256=loaded.sha256, **counts)
     if loaded.refused_count:
         files = [f"{each.name}: {each.reason}" for each in loaded.refused]
         message = f"{loaded.refused_count} files cannot be trained on and are skipped: {'; '.join(files[:10])}"

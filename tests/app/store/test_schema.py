@@ -19,6 +19,10 @@ from tests.support import databases
 from tests.support.service import FACTS, SHA256, checkpoint, metrics, worker
 
 ARTIFACT = {"name": "model.safetensors", "path": "artifacts/model.safetensors", "size_bytes": 3, "sha256": SHA256}
+COUNTED = {"dataset_names"}
+"""Filled by the migration, from what other tables hold."""
+LOST = {"check_number"}
+"""What only newer tables can hold: where the table of a data set's files lies."""
 NOT_FILLED = {"api_keys"}
 """Made on the command line; no other row hangs on them."""
 
@@ -138,7 +142,7 @@ def test_rows_survive_every_migration_down_and_up_again(filled, service, databas
     move(database, command.upgrade, "head")
     after = contents(database)
     _still_there(before, {name: after[name] for name in left})
-    assert {name for name in set(after) - left if after[name]} == set(), "what was dropped is empty"
+    assert {name for name in set(after) - left if after[name]} == COUNTED, "what was dropped is empty"
     assert {"jobs", "attempts", "datasets", "idempotency_keys", "job_labels", "reservations", "workers"} <= left
     assert service.job(filled).state == "succeeded"
     service.finish(service.claim(worker("w3")), "released")
@@ -147,7 +151,7 @@ def test_rows_survive_every_migration_down_and_up_again(filled, service, databas
 
 def _still_there(before, after):
     for name, rows in after.items():
-        columns = set(rows[0]) & set(before[name][0]) if rows and before[name] else set()
+        columns = set(rows[0]) & set(before[name][0]) - LOST if rows and before[name] else set()
         assert _cut(rows, columns) == _cut(before[name], columns), name
         assert len(rows) == len(before[name]), name
 

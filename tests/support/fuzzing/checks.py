@@ -9,7 +9,7 @@ RULES = {
     # cursors, and parameters that exclude each other
     "bad_cursor", "beyond_the_end", "excludes_after", "needs_after",
     # what a reference leads to
-    "missing", "outside_roots", "bad_path", "empty", "one_class", "unknown_dataset", "dataset_not_ready",
+    "missing", "outside_roots", "bad_path", "empty", "one_class", "bad_list", "unknown_dataset", "dataset_not_ready",
     "unknown_job", "job_not_succeeded", "unknown_model",
     # between the fields of a spec
     "not_divisible", "too_long", "after_normalize", "after_random_erasing", "after_gaussian_blur",

@@ -166,5 +166,5 @@ def test_a_file_that_shrinks_to_nothing_after_the_check_ends_the_run_by_name(tmp
     loaded = data.load(image_sets.order(tmp_path / "run", {"kind": "folder", "path": str(folder)}, folder))
     for file in folder.rglob("*.png"):
         file.write_bytes(zlib.compress(b""))
-    with pytest.raises(RunFailure, match="could be read when the data set was checked"):
+    with pytest.raises(RunFailure, match="png has changed since the data set was checked"):
         loaded.train.read(0)

@@ -26,7 +26,7 @@ def test_a_good_set_is_answered_with_its_facts(tmp_path: Path) -> None:
     code, out = run(tmp_path, request(image_folder(tmp_path / "set", {"a": 2, "b": 3})))
     assert code == 0
     assert DatasetFacts.model_validate_json(out).classes == {"a": 2, "b": 3}
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.json", "request.json", "set"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.json", "progress.json", "request.json", "set"]
 
 
 def test_a_bad_set_is_answered_with_the_failure(tmp_path: Path) -> None:

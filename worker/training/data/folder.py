@@ -1,5 +1,6 @@
 """A folder of image files."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,13 @@ class ImageFolder:
         """By name only."""
         return _listing(survey(self._folder))
 
+    def manifest(self) -> Manifest:
+        """What the files are: found once in an attempt."""
+        return remembered(self._folder, self._order.bad_image_share, Path(self._order.paths.run_dir))
+
     def open(self, channels: int) -> Opened:
         """Every file is checked once in an attempt, and read again when it is trained on."""
-        order = self._order
-        manifest = remembered(self._folder, order.bad_image_share, Path(order.paths.run_dir))
+        order, manifest = self._order, self.manifest()
         read = Remembered(
             lambda index: _read(manifest, index, channels), _CACHE_BYTES // order.spec.distributed.processes
         )
@@ -49,11 +53,12 @@ def _listing(found: Layout | Manifest) -> Listing:
 
 
 def _read(manifest: Manifest, index: int, channels: int) -> Image:
+    """The image that was checked, and no other: a hash costs a fortieth of the decoding."""
     name = manifest.names[index]
     try:
-        image = image_files.decode(image_files.read(manifest.folder, name), channels)
+        content = image_files.read(manifest.folder, name)
+        if hashlib.sha256(content).hexdigest() != manifest.contents[index]:
+            raise bad(f"{name} has changed since the data set was checked.")
+        return image_files.decode(content, channels)
     except image_files.Unusable as error:
         raise bad(f"{name} {error}, but it could be read when the data set was checked.") from error
-    if image.shape[:2] != manifest.sizes[index]:
-        raise bad(f"{name} has changed since the data set was checked.")
-    return image

@@ -1,26 +1,37 @@
 """A registered data set: a folder that the service knows, with the content that it had when it was registered."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from app.contract.data import Registered
 from app.contract.work import RunOrder
+from worker.training import image_table
 from worker.training.data import Listing, Opened
 from worker.training.data.folder import ImageFolder
 from worker.training.errors import bad_spec
-from worker.training.image_folder import bad
+from worker.training.image_check import Manifest
+from worker.training.layouts import TRAIN, VALIDATION, bad, short
+
+_NAMED = 10
 
 
 def build(spec: Registered, order: RunOrder) -> "RegisteredFolder":
     """Only the service knows where the folder of an id is."""
     if order.paths.dataset is None:
         raise bad_spec("/dataset/id", "A registered data set needs the service: give its folder in paths.dataset.")
-    return RegisteredFolder(ImageFolder(order.paths.dataset, order), order.paths.dataset_sha256)
+    table = order.paths.dataset_files
+    return RegisteredFolder(
+        ImageFolder(order.paths.dataset, order), order.paths.dataset_sha256, Path(table) if table else None
+    )
 
 
 class RegisteredFolder:
-    """The folder, refused when its content is another one than was registered."""
+    """The folder, refused when its content is another one than was registered. `table`: what it was, file by file."""
 
-    def __init__(self, folder: ImageFolder, sha256: str | None) -> None:
+    def __init__(self, folder: ImageFolder, sha256: str | None, table: Path | None = None) -> None:
         self._folder = folder
         self._sha256 = sha256
+        self._table = table
 
     def list(self) -> Listing:
         """By name only; the content is compared when it is opened."""
@@ -30,5 +41,33 @@ class RegisteredFolder:
         """Every file is read anyway, so its hash costs little."""
         opened = self._folder.open(channels)
         if self._sha256 not in (None, opened.sha256):
-            raise bad("The files have changed since the data set was registered: register it again under a new id.")
+            what = _told(self._table, self._folder.manifest()) if self._table else ""
+            raise bad(f"The files have changed since the data set was registered{what}: register it again.")
         return opened
+
+
+def _told(table: Path, now: Manifest) -> str:
+    """What has changed, as a clause; nothing where the table cannot be read."""
+    try:
+        changes = list(_changes(table, now))
+    except (OSError, ValueError, IndexError):
+        return ""
+    more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+    return f" ({'; '.join(changes[:_NAMED])}{more})" if changes else ""
+
+
+def _changes(table: Path, now: Manifest) -> Iterator[str]:
+    parts = (TRAIN, VALIDATION) if now.has_validation else ("", "")
+    left = {
+        name: (now.classes[label], parts[held], content)
+        for name, label, held, content in zip(now.names, now.labels, now.in_validation, now.contents, strict=True)
+    }
+    for path, label, part, sha256 in image_table.used(table):
+        found = left.pop(path, None)
+        if found is None:
+            yield f"{short(path)} is missing or cannot be used"
+        elif found[2] != sha256:
+            yield f"{short(path)} has another content"
+        elif found[:2] != (label, part):
+            yield f"{short(path)} has another class or part"
+    yield from (f"{short(path)} is new" for path in left)
