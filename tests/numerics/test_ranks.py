@@ -11,6 +11,8 @@ import torch
 from app.contract.events import Planned
 from tests.training_runs import Run, WarmParent, trained
 
+pytestmark = pytest.mark.timeout(600)  # several runs in a test, and the machine may be busy
+
 # GroupNorm instead of batch statistics, which depend on how a batch is divided among ranks.
 SPEC: dict[str, Any] = {
     "dataset": {"kind": "builtin", "name": "digits", "validation_fraction": 0.5},

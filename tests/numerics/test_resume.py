@@ -12,6 +12,8 @@ import pytest
 from tests.training_runs import Run, WarmParent, trained, when
 from worker.training import checkpoint
 
+pytestmark = pytest.mark.timeout(600)  # several runs in a test, and the machine may be busy
+
 # Batch statistics, momentum, a schedule, an uneven last batch, and more weights than fit into DDP's first bucket.
 SPEC: dict[str, Any] = {
     "dataset": {"kind": "builtin", "name": "digits", "validation_fraction": 0.5},

@@ -20,6 +20,8 @@ from worker.training.material import Material
 from worker.training.mixing import Partners
 from worker.training.precision import Precision
 
+pytestmark = pytest.mark.timeout(600)  # a busy machine opens the digits slowly, and a test may do so four times
+
 CPU = torch.device("cpu")
 MIXUP, CUTMIX = {"kind": "mixup", "alpha": 1.0}, {"kind": "cutmix"}
 BOTH = [MIXUP, CUTMIX]
