@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     cors_origins: Listed = ()
     allowed_hosts: Listed = ()
     max_body_bytes: int = Field(1_048_576, ge=1024)
+    max_archive_bytes: int = Field(64 << 30, ge=1024, description="Largest upload of a data set.")
+    max_unpacked_bytes: int = Field(256 << 30, ge=1024, description="What one archive may unpack to.")
+    min_free_bytes: int = Field(256 << 20, ge=0, description="Uploads leave so much of the storage's disk free.")
+    upload_wait_s: float = Field(86_400, gt=0, description="A data set whose archive never came is forgotten.")
     bad_image_share: float = Field(0.01, ge=0, le=1)
     log_format: Literal["json", "text"] = "text"
     dry_run_wait_s: float = Field(20, ge=0, le=120)
@@ -135,6 +139,11 @@ class Settings(BaseSettings):
     def weights_dir(self) -> Path:
         """Pretrained weights: `<timm name>.safetensors`."""
         return self.home / "weights"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """The files of uploaded data sets, a folder for each."""
+        return self.storage_dir / "datasets"
 
     def job_dir(self, job_id: str) -> Path:
         """All files of a job."""

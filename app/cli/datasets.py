@@ -1,6 +1,7 @@
 """`trainyard dataset add | list | show | delete`."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,16 +17,24 @@ ASK_EVERY_S = 0.5
 @datasets.command()
 def add(
     name: Annotated[str, typer.Argument(help="For people; need not be unique.")],
-    path: Annotated[str, typer.Argument(help="A folder under one of the service's data set roots.")],
+    path: Annotated[str, typer.Argument(help="A folder under one of the service's data set roots, or an archive.")],
+    upload: Annotated[bool, typer.Option("--upload", help="Send the folder: the service need not see it.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until every file is checked.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Register a folder of images: one sub-folder per class, or train/ and val/ with those inside."""
+    """Register a folder of images: one sub-folder per class, or train/ and val/ with those inside.
+
+    An archive of such a folder (zip, tar, tar.gz, tar.bz2, tar.xz) that lies here is sent to the service.
+    """
     from app.cli.service import Service
+    from app.cli.upload import send
 
     service = Service()
-    body = {"name": name, "source": {"kind": "folder", "path": path}}
-    dataset = service.request("POST", "/v1/datasets", json=body).json()
+    if upload or Path(path).is_file():
+        dataset = send(service, name, Path(path))
+    else:
+        body = {"name": name, "source": {"kind": "folder", "path": path}}
+        dataset = service.request("POST", "/v1/datasets", json=body).json()
     if wait:
         say(f"{dataset['id']}: checking its files ...")
         dataset = _checked(service, dataset)
@@ -71,7 +80,7 @@ def show(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
 
 @datasets.command()
 def delete(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
-    """Forget a data set. Its files stay where they are."""
+    """Forget a data set. Its files stay where they are, unless they were uploaded."""
     from app.cli.service import Service
 
     Service().request("DELETE", f"/v1/datasets/{dataset}")
@@ -85,7 +94,12 @@ def _print(dataset: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(dataset)
         return
-    print_fields({key: dataset[key] for key in ("id", "name", "state")} | {"path": dataset["source"]["path"]})
+    source = dataset["source"]
+    archive = f"{size(source['archive']['size_bytes'])} uploaded" if source.get("archive") else None
+    print_fields(
+        {key: dataset[key] for key in ("id", "name", "state", "waiting_for")}
+        | {"path": source.get("path"), "archive": archive}
+    )
     facts = dataset["facts"]
     if facts:
         _print_facts(facts)

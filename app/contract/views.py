@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.contract.events import Progress
 from app.contract.failures import Failure
@@ -164,13 +164,25 @@ class DatasetSource(BaseModel):
     path: str = Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")
 
 
+class UploadSource(BaseModel):
+    """The files are sent: `PUT /v1/datasets/{id}/archive`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["upload"]
+
+
+def _folder_unless_said(source: object) -> object:
+    return {"kind": "folder", **source} if isinstance(source, dict) else source
+
+
 class DatasetSpec(BaseModel):
     """A data set to register."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
-    source: DatasetSource
+    source: Annotated[DatasetSource | UploadSource, Field(discriminator="kind"), BeforeValidator(_folder_unless_said)]
 
 
 class RefusedFile(View):
@@ -202,13 +214,30 @@ class DatasetFacts(View):
     refused_count: int
 
 
+class ReceivedArchive(View):
+    """What was uploaded, as it came."""
+
+    size_bytes: int
+    sha256: str = Field(description="Of the archive itself; the data set's own, of its files, is in `facts`.")
+
+
+class UploadedSource(View):
+    """The files were sent, or are waited for."""
+
+    kind: Literal["upload"]
+    archive: ReceivedArchive | None = Field(None, description="null until all of it has come.")
+
+
 class Dataset(View):
     """A registered data set."""
 
     id: str
     name: str
-    source: DatasetSource
+    source: Annotated[DatasetSource | UploadedSource, Field(discriminator="kind")]
     state: Literal["importing", "ready", "failed"]
+    waiting_for: Literal["archive"] | None = Field(
+        None, description="`archive`: its files must be sent first, with `PUT /v1/datasets/{id}/archive`."
+    )
     created_at: datetime
     facts: DatasetFacts | None
     failure: Failure | None

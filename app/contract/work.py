@@ -94,6 +94,14 @@ class PlanTask(Message):
     order: RunOrder
 
 
+class Archive(Message):
+    """A file that is to be unpacked first, and how much of it may come out."""
+
+    path: str
+    max_unpacked_bytes: int = Field(256 << 30, description="In all.")
+    min_free_bytes: int = Field(0, description="Of the disk, to stay free.")
+
+
 class ImportTask(Message):
     """Check a data set's folder, file by file."""
 
@@ -101,6 +109,7 @@ class ImportTask(Message):
     source: Folder
     path: str
     bad_image_share: float = 0.01
+    archive: Archive | None = Field(None, description="Of an upload: `path` is made of it.")
 
 
 TaskOrder = Annotated[PlanTask | ImportTask, Field(discriminator="kind")]

@@ -25,13 +25,14 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictR
     responses=body(example=examples.DATASET, status=201, Location="Where the data set is."),
 )
 def add_dataset(
-    spec: Annotated[DatasetSpec, Body(openapi_examples=examples.named([examples.DATASET_SPEC]))],
+    spec: Annotated[DatasetSpec, Body(openapi_examples=examples.named([examples.DATASET_SPEC, examples.UPLOAD_SPEC]))],
     database: DatabaseDep,
     context: ContextDep,
 ) -> Response:
     """Register a folder under one of the configured roots: one sub-folder per class, or `train/` and `val/`.
 
-    A worker then reads every file; `state` is `importing` until it is `ready` or `failed`.
+    A worker then reads every file; `state` is `importing` until it is `ready` or `failed`. With the source `upload` the
+    files come first: `PUT /v1/datasets/{id}/archive`.
     """
     with database.write() as session:
         made = datasets.add(session, context, spec)
@@ -72,7 +73,7 @@ def get_dataset(dataset: DatasetId, database: DatabaseDep) -> Response:
     responses=change(NotFound, Conflict, status=204),
 )
 def delete_dataset(dataset: DatasetId, database: DatabaseDep) -> Response:
-    """Forget a data set that no unfinished job uses. The files in its folder stay as they are."""
+    """Forget a data set that no unfinished job uses. The files in its folder stay as they are; uploaded ones go."""
     with database.write() as session:
         datasets.delete(session, dataset)
     return Response(status_code=204)

@@ -123,14 +123,20 @@ REPORT = {
     "verified": True,
 }
 DATASET_SPEC = {"name": "flowers", "source": {"kind": "folder", "path": "flowers"}}
+UPLOAD_SPEC = {"name": "flowers", "source": {"kind": "upload"}}
 DATASET = {
     "id": "ds_01kab0c1d2e3f4g5h6j7k8m9np",
     "name": "flowers",
     "source": {"kind": "folder", "path": "flowers"},
     "state": "importing",
+    "waiting_for": None,
     "created_at": "2026-11-21T10:00:00Z",
     "facts": None,
     "failure": None,
+}
+DATASET_UPLOADED = {
+    **DATASET,
+    "source": {"kind": "upload", "archive": {"size_bytes": 228_813_984, "sha256": "9f86d081" * 8}},
 }
 WORKER = {
     "id": "gpu-host-1",

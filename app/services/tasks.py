@@ -12,6 +12,7 @@ from app.contract.views import DatasetFacts
 from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork, WorkerInfo
 from app.errors import Fenced, InvalidSpec
 from app.identifiers import digest, new_token
+from app.services import uploads
 from app.store import datasets, tasks, workers
 from app.store.session import settings_of, work_waits
 from app.store.tables import tasks as table
@@ -74,6 +75,7 @@ def give_up_lost(session: Session, row: Row[Any]) -> None:
     ended = {"state": "failed", "failure": lost.model_dump(mode="json"), "finished_at": now()}
     if tasks.change(session, unchanged, **ended, lease_until=None, token_hash=None) and row.kind == "import":
         datasets.settle(session, row.dataset_id, state="failed", failure=lost.model_dump(mode="json"))
+        uploads.remove_files(session, row.dataset_id)
 
 
 def _ended(row: Row[Any], end: TaskResult) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def _settle_dataset(session: Session, dataset_id: str, end: TaskResult) -> None:
     if end.failure is not None:
         told = _complete(end.failure).model_dump(mode="json")
         datasets.settle(session, dataset_id, state="failed", failure=told)
+        uploads.remove_files(session, dataset_id)
     else:
         facts = DatasetFacts.model_validate(end.result)
         datasets.settle(session, dataset_id, state="ready", facts=facts.model_dump(mode="json"), sha256=facts.sha256)
