@@ -60,13 +60,13 @@ async def put_dataset_archive(
     nothing, and the data set waits for the next one. What is uploaded never changes: other files are another data set.
     """
     _check_headers(request)
-    sha256 = _sha256("Content-Digest", content_digest) or _sha256("Digest", digest)
+    wanted = [*_sha256("Content-Digest", content_digest), *_sha256("Digest", digest)]
     length = request.headers.get("content-length")
     upload = await asyncio.to_thread(Upload.begin, database, dataset, int(length) if length else None)
     try:
         async for piece in _pieces(request):
             await asyncio.to_thread(upload.part.write, piece)
-        row = await asyncio.to_thread(upload.finish, sha256)
+        row = await asyncio.to_thread(upload.finish, wanted)
     finally:
         await asyncio.to_thread(upload.part.close)
     return answered(datasets.view(row), 202, {"Location": f"/v1/datasets/{dataset}"})
@@ -93,12 +93,12 @@ def _check_headers(request: Request) -> None:
         raise BadRequest("An archive is sent as a whole: Content-Range is not understood here.")
 
 
-def _sha256(header: str, value: str | None) -> bytes | None:
+def _sha256(header: str, value: str | None) -> list[bytes]:
     """Of `sha-256=:BASE64:` (RFC 9530), or without the colons (RFC 3230); other algorithms beside it are left out."""
     if value is None:
-        return None
+        return []
     for each in value.split(","):
         if found := _SHA256.fullmatch(each):
-            return base64.b64decode(found[1] or found[2])
+            return [base64.b64decode(found[1] or found[2])]
     detail = "Give `sha-256=:BASE64:`, the SHA-256 of the body: no other digest is checked here."
     raise InvalidParameters([ParameterProblem(parameter=header, detail=detail, code="unknown_digest")])

@@ -6,6 +6,7 @@ a worker has unpacked it. Other than a registered folder they are the service's,
 
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -69,11 +70,14 @@ class Upload:
             raise
         return cls(database, dataset_id, part)
 
-    def finish(self, sha256: bytes | None) -> Row[Any]:
-        """All of it has come: from now on the data set is imported. Raises `DigestMismatch`, `Conflict`, `NotFound`."""
+    def finish(self, wanted: Sequence[bytes] = ()) -> Row[Any]:
+        """All of it has come, and its SHA-256 is each of `wanted`: from now on the data set is imported.
+
+        Raises `DigestMismatch`, `Conflict`, `NotFound`, `StorageFull`.
+        """
         if not self.part.size_bytes:
             raise BadRequest("The body is empty: send the archive's bytes.")
-        if sha256 is not None and sha256 != self.part.sha256:
+        if any(each != self.part.sha256 for each in wanted):
             raise DigestMismatch
         self.part.sync()
         with self.database.write() as session:

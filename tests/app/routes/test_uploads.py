@@ -88,6 +88,9 @@ def test_a_digest_is_checked(client, waiting, folder, header):
     assert put(SHA256.digest(), "md5").status_code == 422
     assert left(folder) == []
     assert client.get(waiting).json()["waiting_for"] == "archive"
+    two = {name: f"sha-256=:{base64.b64encode(SHA256.digest()).decode()}:" for name in ("Content-Digest", "Digest")}
+    two[header] = f"sha-256=:{'A' * 43}=:"
+    assert client.put(f"{waiting}/archive", content=DATA, headers=two).status_code == 400
     assert put(SHA256.digest()).status_code == 202
 
 
@@ -121,7 +124,7 @@ def test_two_at_once_make_one(database, settings, client, waiting, folder):
     answer = client.put(f"{waiting}/archive", content=DATA)
     assert (answer.status_code, answer.json()["state"]) == (409, "importing")
     first.part.write(DATA)
-    assert first.finish(None).source["archive"]["size_bytes"] == len(DATA)
+    assert first.finish().source["archive"]["size_bytes"] == len(DATA)
     first.part.close()
     with pytest.raises(Conflict):
         Upload.begin(database, dataset, None)
@@ -150,7 +153,7 @@ def test_a_set_that_is_deleted_on_the_way_takes_its_upload_along(database, setti
     upload.part.write(DATA)
     assert client.delete(waiting).status_code == 204
     with pytest.raises(NotFound):
-        upload.finish(None)
+        upload.finish()
     upload.part.close()
     assert left(folder) == []
     assert left(settings.uploads_dir) == []
@@ -389,7 +392,7 @@ def test_services_agree_with_their_worker(service):
         row = uploads.add(session, service.database.settings, "x")
     upload = Upload.begin(service.database, row.id, 4)
     upload.part.write(b"data")
-    upload.finish(hashlib.sha256(b"data").digest())
+    upload.finish([hashlib.sha256(b"data").digest()])
     upload.part.close()
     work = service.claim(worker(task_slots=1))
     assert work.order.archive.max_unpacked_bytes == service.database.settings.max_unpacked_bytes
