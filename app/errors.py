@@ -18,6 +18,8 @@ class TrainyardError(Exception):
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
+    ends_connection: bool = False
+    """Whether a part of the request's body was not read, and never will be."""
 
     def __init__(
         self, detail: str = "", *, errors: Sequence[FieldProblem] = (), retry_after_s: float | None = None
@@ -143,6 +145,14 @@ class PayloadTooLarge(TrainyardError):
 
     status = 413
     slug = "payload-too-large"
+    ends_connection = True
+
+
+class DigestMismatch(TrainyardError):
+    """What came is not what was sent: its SHA-256 is another than the header's. Nothing was kept: send it again."""
+
+    status = 400
+    slug = "digest-mismatch"
 
 
 class ServiceUnavailable(TrainyardError):
@@ -156,7 +166,7 @@ class ServiceUnavailable(TrainyardError):
 
 
 class StorageFull(ServiceUnavailable):
-    """The disk of the database is full. Nothing was changed: free some space on it, then ask again."""
+    """The disk of the database, or of the storage, is full. Nothing was changed: free some space, then ask again."""
 
     slug = "storage-full"
 

@@ -31,6 +31,7 @@ from app.routes import (
     metrics,
     openapi,
     results,
+    uploads,
     workers,
 )
 from app.routes.rendered import RenderedJobs
@@ -41,7 +42,7 @@ from app.store.session import Database
 from app.upkeep import Upkeep
 
 VERSION = "0.1.0"
-ROUTERS = (jobs, job_actions, metrics, events, logs, results, datasets, catalog, workers, health)
+ROUTERS = (jobs, job_actions, metrics, events, logs, results, datasets, uploads, catalog, workers, health)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -92,7 +93,7 @@ def _layers(settings: Settings, measures: HttpMeasures, door: Door) -> list[Midd
         Middleware(Origins, allowed=origins),
         Middleware(problems.Unexpected),
         Middleware(Keys, admit=door.admit, prefix=PREFIX, required=settings.require_keys),
-        Middleware(BodyLimit, limit_bytes=settings.max_body_bytes),
+        Middleware(BodyLimit, limit_bytes=settings.max_body_bytes, archive_bytes=settings.max_archive_bytes),
         Middleware(Heads),
     ]
 

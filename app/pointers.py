@@ -72,7 +72,8 @@ def _is_tag(element: str | int, place: _Place) -> bool:
         return False
     if place.annotation is not None and not _members(place.annotation):
         return False
-    return any(place.value.get(tag) == element for tag in TAGS)
+    told = [place.value[tag] for tag in TAGS if tag in place.value]
+    return element in told or (not told and element in _members(place.annotation))  # a tag may have a default
 
 
 def _step(place: _Place, element: str | int) -> _Place:

@@ -197,7 +197,7 @@ def _headers(error: TrainyardError) -> dict[str, str]:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, OutOfScope):
         headers["WWW-Authenticate"] = 'Bearer error="insufficient_scope"'
-    if isinstance(error, PayloadTooLarge):
+    if error.ends_connection:
         headers["Connection"] = "close"
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size_bytes}"

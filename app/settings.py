@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     cors_origins: Listed = ()
     allowed_hosts: Listed = ()
     max_body_bytes: int = Field(1_048_576, ge=1024)
+    max_archive_bytes: int = Field(64 << 30, ge=1024, description="Largest upload of a data set.")
+    max_unpacked_bytes: int = Field(256 << 30, ge=1024, description="What one archive may unpack to.")
+    min_free_bytes: int = Field(256 << 20, ge=0, description="Uploads leave so much of the storage's disk free.")
+    upload_wait_s: float = Field(86_400, gt=0, description="A data set whose archive never came is forgotten.")
     bad_image_share: float = Field(0.01, ge=0, le=1)
     log_format: Literal["json", "text"] = "text"
     dry_run_wait_s: float = Field(20, ge=0, le=120)
@@ -136,17 +140,22 @@ class Settings(BaseSettings):
         """Pretrained weights: `<timm name>.safetensors`."""
         return self.home / "weights"
 
+    @property
+    def uploads_dir(self) -> Path:
+        """The files of uploaded data sets, a folder for each."""
+        return self.storage_dir / "datasets"
+
     def job_dir(self, job_id: str) -> Path:
         """All files of a job."""
         return self.storage_dir / "jobs" / job_id
 
-    def dataset_dir(self, dataset_id: str) -> Path:
-        """All files that the service keeps of a data set; a registered folder itself lies elsewhere."""
-        return self.storage_dir / "datasets" / dataset_id
+    def checks_dir(self, dataset_id: str) -> Path:
+        """What the checks of a data set wrote, a folder for each try."""
+        return self.storage_dir / "checks" / dataset_id
 
     def check_dir(self, dataset_id: str, number: int) -> Path:
         """What one try at checking a data set wrote."""
-        return self.dataset_dir(dataset_id) / "checks" / str(number)
+        return self.checks_dir(dataset_id) / str(number)
 
     def attempt_dir(self, job_id: str, attempt: int) -> Path:
         """All that one attempt wrote."""

@@ -2,9 +2,10 @@
 
 from alembic import context
 
-from app.store import key_tables, metric_tables, tables
+from app.store import dataset_tables, key_tables, metric_tables, tables
 
-assert metric_tables.metric_points.metadata is key_tables.api_keys.metadata is tables.metadata
+for others in (dataset_tables.datasets, metric_tables.metric_points, key_tables.api_keys):
+    assert others.metadata is tables.metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from app.contract.datasets import ImportProgress
 from app.contract.failures import Failure, FailureCode, failure
 from app.contract.faults import Point, reach
-from app.contract.views import ImportProgress
 from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork
 from worker import environment, outcome, processes
 from worker.launcher import Launcher

@@ -16,8 +16,8 @@ from typing import Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from app.contract.datasets import ImportProgress
 from app.contract.events import Event
-from app.contract.views import ImportProgress
 from app.contract.work import (
     AttemptToken,
     Finish,

@@ -1,6 +1,7 @@
 """`trainyard dataset add | list | show | delete`."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,16 +23,24 @@ FINDINGS = {
 @datasets.command()
 def add(
     name: Annotated[str, typer.Argument(help="For people; the same name again makes its next revision.")],
-    path: Annotated[str, typer.Argument(help="A folder under one of the service's data set roots.")],
+    path: Annotated[str, typer.Argument(help="A folder under one of the service's data set roots, or an archive.")],
+    upload: Annotated[bool, typer.Option("--upload", help="Send the folder: the service need not see it.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until every file is checked.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Register a folder of images: one sub-folder per class, train/ and val/ with those inside, or a labels.csv."""
+    """Register a folder of images: one sub-folder per class, train/ and val/ with those inside, or a labels.csv.
+
+    An archive of such a folder (zip, tar, tar.gz, tar.bz2, tar.xz) that lies here is sent to the service.
+    """
     from app.cli.service import Service
+    from app.cli.upload import send
 
     service = Service()
-    body = {"name": name, "source": {"kind": "folder", "path": path}}
-    dataset = service.request("POST", "/v1/datasets", json=body).json()
+    if upload or Path(path).is_file():
+        dataset = send(service, name, Path(path))
+    else:
+        body = {"name": name, "source": {"kind": "folder", "path": path}}
+        dataset = service.request("POST", "/v1/datasets", json=body).json()
     if wait:
         say(f"{dataset['id']}: checking its files ...")
         dataset = _checked(service, dataset)
@@ -91,7 +100,7 @@ def show(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
 
 @datasets.command()
 def delete(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
-    """Forget a data set. Its files stay where they are."""
+    """Forget a data set. Its files stay where they are, unless they were uploaded."""
     from app.cli.service import Service
 
     Service().request("DELETE", f"/v1/datasets/{dataset}")
@@ -105,11 +114,13 @@ def _print(dataset: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(dataset)
         return
-    fields = {key: dataset[key] for key in ("id", "name", "revision", "state")}
-    progress = dataset["progress"]
-    if progress:
-        fields["checked"] = f"{progress['files_seen']:,} of {progress['files']:,} files"
-    print_fields(fields | {"path": dataset["source"]["path"]})
+    source, progress = dataset["source"], dataset["progress"]
+    archive = f"{size(source['archive']['size_bytes'])} uploaded" if source.get("archive") else None
+    checked = f"{progress['files_seen']:,} of {progress['files']:,} files" if progress else None
+    print_fields(
+        {key: dataset[key] for key in ("id", "name", "revision", "state", "waiting_for")}
+        | {"checked": checked, "path": source.get("path"), "archive": archive}
+    )
     facts = dataset["facts"]
     if facts:
         _print_facts(facts)

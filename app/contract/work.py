@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.contract.data import Folder
+from app.contract.datasets import ImportProgress
 from app.contract.events import ArtifactFile, Event, PlainData, Size, plain
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.report import Report
 from app.contract.states import StopWish
-from app.contract.views import ImportProgress
 
 Token = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
 
@@ -96,6 +96,14 @@ class PlanTask(Message):
     order: RunOrder
 
 
+class Archive(Message):
+    """A file that is to be unpacked first, and how much of it may come out."""
+
+    path: str
+    max_unpacked_bytes: int = Field(256 << 30, description="In all.")
+    min_free_bytes: int = Field(0, description="Of the disk, to stay free.")
+
+
 class ImportTask(Message):
     """Check a data set's folder, file by file."""
 
@@ -104,6 +112,7 @@ class ImportTask(Message):
     path: str
     results: str | None = Field(None, description="Folder of this try alone, for files.csv; absolute.")
     bad_image_share: float = 0.01
+    archive: Archive | None = Field(None, description="Of an upload: `path` is made of it.")
 
 
 TaskOrder = Annotated[PlanTask | ImportTask, Field(discriminator="kind")]

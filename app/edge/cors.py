@@ -11,7 +11,9 @@ from app.problems import rendered
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SENT = (
     "Authorization",
+    "Content-Digest",
     "Content-Type",
+    "Digest",
     "Idempotency-Key",
     "If-Match",
     "If-None-Match",

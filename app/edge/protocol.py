@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.edge.bodies import is_upload
 from app.errors import BadRequest, TrainyardError
 from app.problems import rendered
 
@@ -37,6 +38,7 @@ class Protocol(HttpToolsProtocol):
     head_s = 30.0
     body_pause_s = 60.0
     request_s = 600.0  # all of it: the longest, of 64 MiB, at 1 Mbit/s; a client that dribbles is not heard for ever
+    upload_s = 86_400.0  # the same for an archive: 64 GiB at 6 Mbit/s
 
     _deadline = float("inf")
     _reading: str | None = "head"  # which part of a request is awaited; None: it is all there
@@ -89,11 +91,20 @@ class Protocol(HttpToolsProtocol):
             self._raise(BadRequest("The address names another host than the Host header. Send one and the same."))
         self._await("body", self.body_pause_s)
         super().on_headers_complete()
+        if is_upload(self.scope["method"], self.scope.get("path", "")):
+            self._deadline += self.upload_s - self.request_s
 
     def on_message_complete(self) -> None:
         """All of it was read."""
         self._await(None)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer that did not wait for all of the body: what still comes is dropped, but not for ever."""
+        super().on_response_complete()
+        if self._reading == "body" and not self.transport.is_closing():
+            self._deadline = min(self._deadline, self.loop.time() + self.body_pause_s)
+            self._await("body", self.body_pause_s)
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's word for bytes that are no HTTP, and for what the callbacks above refused."""
@@ -109,9 +120,11 @@ class Protocol(HttpToolsProtocol):
         raise error
 
     def _refuse(self, error: TrainyardError) -> None:
-        self._await(None)
         cycle = self.cycle
-        if cycle is None or cycle.response_complete or not cycle.response_started:  # else an answer is cut short
+        is_open = self._reading == "body" or (cycle is not None and not cycle.response_complete)
+        is_answered = is_open and cycle is not None and cycle.response_started
+        self._await(None)
+        if not is_answered:  # else an answer is cut short, or a second one follows it
             self.transport.write(_as_bytes(error))
         if cycle is not None:  # nobody hears the app any more, and no more of the body comes
             cycle.disconnected = True
@@ -129,6 +142,8 @@ class Protocol(HttpToolsProtocol):
         busy = self.cycle is not None and not self.cycle.response_complete
         if self._reading == "head" and busy:  # nothing is read while an earlier request is being answered
             self._await("head", self.head_s)
+        elif self.flow.read_paused and self.loop.time() < self._deadline:  # nor while a disk takes what came
+            self._await(self._reading, self.body_pause_s)
         else:
             self._refuse(TooSlow())
 

@@ -7,8 +7,8 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from app.contract.datasets import Dataset, DatasetPage, DatasetSpec, SamplePage
 from app.contract.file_table import COLUMNS, Part, Status
-from app.contract.views import Dataset, DatasetPage, DatasetSpec, SamplePage
 from app.errors import Conflict, NotFound
 from app.problems import RangeNotSatisfiable, problems
 from app.routes import examples
@@ -36,7 +36,7 @@ CSV_CONTENT = {CSV: {"schema": {"type": "string"}, "example": ",".join(COLUMNS) 
     responses=body(example=examples.DATASET, status=201, Location="Where the data set is."),
 )
 def add_dataset(
-    spec: Annotated[DatasetSpec, Body(openapi_examples=examples.named([examples.DATASET_SPEC]))],
+    spec: Annotated[DatasetSpec, Body(openapi_examples=examples.named([examples.DATASET_SPEC, examples.UPLOAD_SPEC]))],
     database: DatabaseDep,
     context: ContextDep,
 ) -> Response:
@@ -44,7 +44,8 @@ def add_dataset(
     inside, or any files and a `labels.csv` with the columns `path,label` (and `part`: `train` or `val`).
 
     A worker then reads every file; `state` is `importing` until it is `ready` or `failed`. The same name again makes
-    its next `revision`: what is registered never changes.
+    its next `revision`: what is registered never changes. With the source `upload` the files come first:
+    `PUT /v1/datasets/{id}/archive`.
     """
     with database.write() as session:
         made = datasets.add(session, context, spec)
@@ -151,7 +152,8 @@ def _table(database: Database, dataset: str) -> FileTable:
     responses=change(NotFound, Conflict, status=204),
 )
 def delete_dataset(dataset: DatasetId, database: DatabaseDep) -> Response:
-    """Forget a data set that no unfinished job uses; an import that runs is ended. The files in its folder stay."""
+    """Forget a data set that no unfinished job uses; an import that runs is ended. The files in its folder stay as
+    they are; uploaded ones go."""
     with database.write() as session:
         datasets.delete(session, dataset)
     return Response(status_code=204)

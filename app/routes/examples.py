@@ -123,12 +123,14 @@ REPORT = {
     "verified": True,
 }
 DATASET_SPEC = {"name": "flowers", "source": {"kind": "folder", "path": "flowers"}}
+UPLOAD_SPEC = {"name": "flowers", "source": {"kind": "upload"}}
 DATASET = {
     "id": "ds_01kab0c1d2e3f4g5h6j7k8m9np",
     "name": "flowers",
     "revision": 1,
     "source": {"kind": "folder", "path": "flowers"},
     "state": "importing",
+    "waiting_for": None,
     "created_at": "2026-11-21T10:00:00Z",
     "progress": {"files_seen": 2400, "files": 3670},
     "facts": None,
@@ -147,6 +149,10 @@ SAMPLE = {
     "width": 500,
     "size_bytes": 48213,
     "sha256": "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+}
+DATASET_UPLOADED = {
+    **DATASET,
+    "source": {"kind": "upload", "archive": {"size_bytes": 228_813_984, "sha256": "9f86d081" * 8}},
 }
 WORKER = {
     "id": "gpu-host-1",

@@ -99,6 +99,22 @@ IdempotencyKey = Annotated[
         description="Any text of your own. The same key with the same body makes one job, however often it is sent.",
     ),
 ]
+ContentDigest = Annotated[
+    str | None,
+    Header(
+        max_length=2000,
+        description="`sha-256=:BASE64:` of the body (RFC 9530): what comes as something else is refused.",
+        json_schema_extra={"pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"},
+    ),
+]
+Digest = Annotated[
+    str | None,
+    Header(
+        max_length=2000,
+        description="The same in its older form: `sha-256=BASE64`.",
+        json_schema_extra={"pattern": "^sha-256=[A-Za-z0-9+/]{43}=$"},
+    ),
+]
 LastEventId = Annotated[
     str | None, Header(max_length=2000, description="Sent by browsers when they reconnect: goes on behind this event.")
 ]

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.edge.strict_json import NotJson, loads, unstorable
-from app.errors import BadRequest, InvalidSpec, NotFound
+from app.errors import BadRequest, InvalidSpec, NotFound, TrainyardError
 from app.pointers import MAX_PROBLEMS
 from app.problems import InvalidParameters, ParameterProblem, UnsupportedMediaType
 from app.routes.inputs import PARTS
@@ -87,6 +87,26 @@ class StrictRoute(APIRoute):
         charset = str(header.get_param("charset", "utf-8")).lower()
         if header.get_content_type() not in accepted or charset not in ("utf-8", "us-ascii"):
             raise UnsupportedMediaType(f"This body is read as {' or '.join(sorted(accepted))}, in UTF-8.")
+
+
+class StreamedRoute(StrictRoute):
+    """The same for one whose endpoint reads the body itself, piece by piece. A refusal ends the connection."""
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's hook."""
+        handle = super().get_route_handler()
+
+        async def streamed(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except TrainyardError as error:
+                error.ends_connection = True
+                raise
+
+        return streamed
+
+    async def _with_body(self, request: Request) -> StrictRequest:
+        return StrictRequest(request.scope, request.receive)
 
 
 def answered_at_once(answer: AtOnce) -> Callable[[Endpoint], Endpoint]:

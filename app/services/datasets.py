@@ -13,11 +13,12 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.data import Folder
+from app.contract.datasets import Dataset, DatasetFacts, DatasetPage, DatasetSpec, ImportProgress, UploadSource
 from app.contract.failures import Failure
-from app.contract.views import Dataset, DatasetFacts, DatasetPage, DatasetSource, DatasetSpec, ImportProgress
 from app.contract.work import ImportTask
 from app.errors import Conflict
 from app.identifiers import new_id
+from app.services import uploads
 from app.services.context import Context
 from app.services.folders import checked_folder
 from app.services.job_view import existing
@@ -33,7 +34,12 @@ FILES_IN_LISTS = 10
 
 
 def add(session: Session, context: Context, spec: DatasetSpec) -> Dataset:
-    """Register a folder; a worker checks it in the background. Raises `InvalidSpec` for what a listing tells."""
+    """Register a folder; a worker checks it in the background. Raises `InvalidSpec` for what a listing tells.
+
+    With the source `upload`, the set waits for its archive.
+    """
+    if isinstance(spec.source, UploadSource):
+        return view(uploads.add(session, context.settings, spec.name))
     folder = checked_folder(context.settings, spec.source.path, "/source/path")
     row = datasets.create(session, id=new_id("ds"), name=spec.name, source=spec.source.model_dump(), path=str(folder))
     order = ImportTask(
@@ -41,13 +47,13 @@ def add(session: Session, context: Context, spec: DatasetSpec) -> Dataset:
     )
     tasks.create(session, new_id("task"), "import", order.model_dump(mode="json"), dataset_id=row.id)
     work_waits(session)
-    return _view(row)
+    return view(row)
 
 
 def get(session: Session, dataset_id: str) -> Dataset:
     """One data set. Raises `NotFound`."""
     row = existing(datasets.find(session, dataset_id), "data set")
-    return _view(row, _progress(session, [row]).get(dataset_id))
+    return view(row, _progress(session, [row]).get(dataset_id))
 
 
 def list_datasets(session: Session, limit: int, cursor: str | None, name: str | None = None) -> DatasetPage:
@@ -57,18 +63,23 @@ def list_datasets(session: Session, limit: int, cursor: str | None, name: str | 
     last = rows[limit - 1] if len(rows) > limit else None
     following = write_cursor("datasets", last.created_at, last.id) if last else None
     progress = _progress(session, rows[:limit])
-    items = [_shortened(_view(row, progress.get(row.id))) for row in rows[:limit]]
+    items = [_shortened(view(row, progress.get(row.id))) for row in rows[:limit]]
     return DatasetPage(items=items, next_cursor=following)
 
 
 def delete(session: Session, dataset_id: str) -> None:
-    """Forget a data set, and end its import; its files stay where they are. Raises `Conflict` while a job uses it."""
+    """Forget a data set, and end its import. Its files stay where they are, unless they were uploaded: those are the
+    service's own.
+
+    Raises `Conflict` while a job that is not over uses it.
+    """
     row = existing(datasets.lock(session, dataset_id), "data set")
     if datasets.is_used(session, dataset_id):
         raise Conflict("A job that is not over trains on this data set: cancel it first.", state=row.state)
     datasets.remove(session, dataset_id)
-    folder = settings_of(session).dataset_dir(dataset_id)
-    after_commit(session, partial(shutil.rmtree, folder, ignore_errors=True))
+    uploads.remove_files(session, dataset_id)
+    checks = settings_of(session).checks_dir(dataset_id)
+    after_commit(session, partial(shutil.rmtree, checks, ignore_errors=True))
 
 
 def _progress(session: Session, rows: Sequence[Row[Any]]) -> dict[str, ImportProgress]:
@@ -76,13 +87,15 @@ def _progress(session: Session, rows: Sequence[Row[Any]]) -> dict[str, ImportPro
     return {dataset_id: ImportProgress.model_validate(each) for dataset_id, each in told.items()}
 
 
-def _view(row: Row[Any], progress: ImportProgress | None = None) -> Dataset:
+def view(row: Row[Any], progress: ImportProgress | None = None) -> Dataset:
+    """The data set as users see it."""
     return Dataset(
         id=row.id,
         name=row.name,
         revision=row.revision,
-        source=DatasetSource.model_validate(row.source),
+        source=row.source,
         state=row.state,
+        waiting_for="archive" if uploads.is_waiting(row) else None,
         created_at=moment(row.created_at),
         progress=progress,
         facts=row.facts and DatasetFacts.model_validate(row.facts),

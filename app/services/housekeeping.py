@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from app.services import tasks as task_rules
-from app.services import workers
+from app.services import uploads, workers
 from app.store import garbage, idempotency, marks, queue, tasks
 from app.store.session import Database, settings_of
 
@@ -31,13 +31,14 @@ def prove_writable(session: Session) -> None:
 
 
 def purge(database: Database) -> None:
-    """Once a minute, in one replica: old results, keys and workers; and a portion of deleted jobs' metrics."""
+    """Once a minute, in one replica: old results, keys, workers and uploads; a portion of deleted jobs' metrics."""
     with database.write() as session:
         if not marks.move_every(session, "purge", PURGE_EVERY_S):
             return
         tasks.purge(session, task_rules.KEPT_S)
         idempotency.purge(session, KEYS_KEPT_S)
         workers.forget_lost(session)
+    uploads.sweep(database)
     for _ in range(PORTIONS):
         if not _purge_portion(database):
             return

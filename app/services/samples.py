@@ -14,8 +14,8 @@ from typing import BinaryIO
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from app.contract.datasets import Sample, SamplePage
 from app.contract.file_table import COLUMNS, FILE, SUMMARY, Part, Status, TableSummary
-from app.contract.views import Sample, SamplePage
 from app.errors import Conflict, InvalidQuery, InvalidSpec, NotFound
 from app.services.job_view import existing
 from app.store import datasets

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Row
 from sqlalchemy.orm import Session
 
+from app.contract.datasets import DatasetFacts, ImportProgress
 from app.contract.failures import Failure, FailureCode, failure
 from app.contract.plan import Plan
-from app.contract.views import DatasetFacts, ImportProgress
 from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork, WorkerInfo
 from app.errors import Fenced, InvalidSpec
 from app.identifiers import digest, new_token
+from app.services import uploads
 from app.store import datasets, tasks, workers
 from app.store.session import after_commit, settings_of, work_waits
 from app.store.tables import tasks as table
@@ -89,6 +90,7 @@ def give_up_lost(session: Session, row: Row[Any]) -> None:
     ended = {"state": "failed", "failure": lost.model_dump(mode="json"), "finished_at": now()}
     if tasks.change(session, unchanged, **ended, lease_until=None, token_hash=None) and row.kind == "import":
         datasets.settle(session, row.dataset_id, state="failed", failure=lost.model_dump(mode="json"))
+        uploads.remove_files(session, row.dataset_id)
         after_commit(session, partial(_keep_only, settings_of(session).check_dir(row.dataset_id, 0)))
 
 
@@ -129,6 +131,7 @@ def _settle_dataset(session: Session, row: Row[Any], end: TaskResult) -> None:
     if end.failure is not None:
         told = _complete(end.failure).model_dump(mode="json")
         datasets.settle(session, row.dataset_id, state="failed", failure=told, **checked)
+        uploads.remove_files(session, row.dataset_id)
     else:
         facts = DatasetFacts.model_validate(end.result)
         found = {"facts": facts.model_dump(mode="json"), "sha256": facts.sha256}

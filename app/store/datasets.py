@@ -7,7 +7,8 @@ from sqlalchemy import ColumnElement, Row, delete, exists, insert, select, tuple
 from sqlalchemy.orm import Session
 
 from app.contract.states import FINAL
-from app.store.tables import dataset_names, datasets, jobs, tasks
+from app.store.dataset_tables import dataset_names, datasets
+from app.store.tables import jobs, tasks
 from app.store.types import now
 from app.store.upserts import insert_into
 
@@ -66,6 +67,18 @@ def settle(session: Session, dataset_id: str, **values: Any) -> None:
     session.execute(update(datasets).where(*importing).values(**values))
 
 
+def waiting_since(session: Session, before: float) -> Sequence[Row[Any]]:
+    """Those that are being imported and were made more than so many seconds ago."""
+    old = (datasets.c.state == "importing", datasets.c.created_at < now() - before)
+    return session.execute(select(datasets).where(*old)).all()
+
+
+def name_source(session: Session, dataset_id: str, source: dict[str, Any]) -> Row[Any]:
+    """Say more of where the files are from."""
+    statement = update(datasets).where(datasets.c.id == dataset_id).values(source=source)
+    return session.execute(statement.returning(datasets)).one()
+
+
 def remove(session: Session, dataset_id: str) -> None:
-    """Delete the row; the files are the user's and stay."""
+    """Delete the row; the files are not touched."""
     session.execute(delete(datasets).where(datasets.c.id == dataset_id))

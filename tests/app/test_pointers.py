@@ -3,8 +3,9 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from app.contract.datasets import DatasetSpec
 from app.contract.job import JobSpec
-from app.contract.views import DatasetSpec, JobPatch
+from app.contract.views import JobPatch
 from app.pointers import MAX_PROBLEMS, field_problems, to_pointer
 
 DATA = {"kind": "builtin", "name": "digits"}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from app.contract.data import Folder
+from app.contract.datasets import DatasetFacts
 from app.contract.job import JobSpec
 from app.contract.plan import Plan
-from app.contract.views import DatasetFacts
 from app.contract.work import ImportTask, Paths, PlanTask, RunOrder, TaskWork
 from worker import processes
 
@@ -160,7 +160,7 @@ def test_a_folder_is_checked_by_the_real_program(door, supervise, tmp_path):
 @pytest.fixture
 def check(tmp_path):
     """An import whose try writes to a folder of its own in the storage."""
-    results = str(tmp_path / "storage" / "datasets" / "ds_1" / "checks" / "1")
+    results = str(tmp_path / "storage" / "checks" / "ds_1" / "1")
     order = ImportTask(source=Folder(path="flowers"), path="/data/flowers", results=results)
     return TaskWork(task="task_4", token="t", lease_s=60, order=order)
 
@@ -215,7 +215,7 @@ time.sleep(1000)
 
     assert processes.stat(pid) is None
     assert [each["failure"]["code"] for each in door.task_results] == (["crashed"] if end == "killed" else [])
-    assert not (tmp_path / "storage" / "datasets" / "ds_1" / "checks" / "1").exists()
+    assert not (tmp_path / "storage" / "checks" / "ds_1" / "1").exists()
 
 
 def test_what_was_handed_over_stays(home, door, supervise, check, tmp_path):
@@ -226,4 +226,4 @@ def test_what_was_handed_over_stays(home, door, supervise, check, tmp_path):
     program.write_text(PROGRAM + text)
     supervise(check, "none", TRAINYARD_TRAINING_COMMAND=json.dumps([sys.executable, str(program)])).wait()
 
-    assert (tmp_path / "storage" / "datasets" / "ds_1" / "checks" / "1" / "files.csv").exists()
+    assert (tmp_path / "storage" / "checks" / "ds_1" / "1" / "files.csv").exists()

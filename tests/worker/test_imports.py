@@ -96,7 +96,7 @@ def test_an_import_that_is_killed_midway_is_done_again(yard, pets, eventually, v
     assert len(began(yard, 2, eventually)) == 2
     (yard.hold / "go").touch()
     ready(yard, dataset, eventually)
-    assert tables(yard) == [f"datasets/{dataset}/checks/2/{name}" for name in ("files.csv", "files.json")]
+    assert tables(yard) == [f"checks/{dataset}/2/{name}" for name in ("files.csv", "files.json")]
 
 
 def test_a_deleted_data_set_is_no_longer_checked_and_leaves_nothing(yard, pets, eventually):

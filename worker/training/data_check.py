@@ -1,9 +1,11 @@
 """Checks a data set's folder, file by file: `python -m worker.training.data_check REQUEST.json OUT.json`.
 
-The request is an ImportTask. The answer is a DatasetFacts, or a Failure and exit code 1. Beside it lies `progress.json`
-(an ImportProgress) while it works. The table of all files goes to the folder that the task names, also for a set that
-is refused: there its owner finds which files to repair. Whoever starts this program bounds its memory and time; the
-files themselves are read and decoded by processes of its own, which may die of them.
+The request is an ImportTask; if it names an archive, the folder is made of that first. The answer is a DatasetFacts, or
+a Failure and exit code 1. Beside it lies `progress.json` (an ImportProgress) while it works. The table of all files
+goes to the folder that the task names, also for a set that is refused: there its owner finds which files to repair.
+
+Whoever starts this program bounds its memory and time; the files themselves are read and decoded by processes of its
+own, which may die of them.
 """
 
 import sys
@@ -12,10 +14,12 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from app.contract.datasets import ImportProgress
 from app.contract.failures import FailureCode, failure
-from app.contract.views import ImportProgress
 from app.contract.work import ImportTask
 from worker.training import image_table
+from worker.training.archives.refusals import Limits
+from worker.training.archives.unpack import unpack
 from worker.training.errors import RunFailure
 from worker.training.image_check import facts, inspect_layout, judge
 from worker.training.image_folder import survey
@@ -28,6 +32,9 @@ def main(request: Path, out: Path) -> int:
     """Exit code 0 with facts in `out`, or 1 with a failure in it."""
     try:
         task = ImportTask.model_validate_json(request.read_bytes())
+        if task.archive is not None:
+            limits = Limits(task.archive.max_unpacked_bytes, task.archive.min_free_bytes)
+            unpack(Path(task.archive.path), Path(task.path), limits)
         return _answer(out, _check(task, out.with_name(PROGRESS)), 0)
     except RunFailure as error:
         return _answer(out, error.failure, 1)

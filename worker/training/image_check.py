@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from app.contract.datasets import DatasetFacts, FoundFile, ImageSizes, RefusedFile
 from app.contract.file_table import Finding
-from app.contract.views import DatasetFacts, FoundFile, ImageSizes, RefusedFile
 from worker.training import image_findings, image_inspection
 from worker.training.image_findings import Findings
 from worker.training.image_folder import survey

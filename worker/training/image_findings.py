@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from app.contract.datasets import FoundFile
 from app.contract.file_table import Finding
-from app.contract.views import FoundFile
 from worker.training.layouts import few
 
 # N = usable images

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.contract import labels_file
-from app.contract.views import RefusedFile
+from app.contract.datasets import RefusedFile
 from worker.training.layouts import TRAIN, VALIDATION, Layout, bad, few, natural
 from worker.training.listed_images import survey_listed
 

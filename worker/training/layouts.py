@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from app.contract.datasets import RefusedFile
 from app.contract.failures import FailureCode
-from app.contract.views import RefusedFile
 from worker.training.errors import RunFailure
 
 TRAIN, VALIDATION = "train", "val"

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.contract import labels_file
+from app.contract.datasets import RefusedFile
 from app.contract.labels_file import Row
-from app.contract.views import RefusedFile
 from worker.training.layouts import VALIDATION, Layout, bad, few, natural
 
 

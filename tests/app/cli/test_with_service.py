@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,3 +219,33 @@ def test_the_address_is_taken_away_when_the_api_stops(service: Service) -> None:
     assert not (service.home / "run" / "api.json").exists()
     service.start()
     assert json.loads((service.home / "run" / "api.json").read_text()).keys() == {"url", "pid"}
+
+
+def test_an_archive_and_a_folder_of_this_machine_are_sent(service: Service, tmp_path: Path) -> None:
+    folder = tmp_path / "flowers"
+    for name in ("rose/1.png", "tulip/2.png", ".hidden/3.png"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(name.encode() * 100)
+    (folder / "rose" / "link.png").symlink_to("/etc/passwd")
+    archive = tmp_path / "flowers.zip"
+    archive.write_bytes(b"PK")
+    sent = service.json("dataset", "add", "a", str(archive), "--no-wait")
+    assert sent["source"]["archive"]["size_bytes"] == 2
+    packed = service.json("dataset", "add", "b", str(folder), "--upload", "--no-wait")
+    stored = service.home / "storage" / "datasets" / packed["id"] / "archive"
+    with tarfile.open(stored) as found:
+        assert found.getnames() == ["rose", "rose/1.png", "tulip", "tulip/2.png"]
+        member = found.extractfile("rose/1.png")
+        assert member is not None
+        assert member.read() == b"rose/1.png" * 100
+    assert "uploaded" in service.run("dataset", "show", packed["id"]).stdout
+    service.json("dataset", "delete", sent["id"])
+    assert not (stored.parents[1] / sent["id"]).exists()
+
+
+def test_what_cannot_be_sent_leaves_no_data_set(service: Service, tmp_path: Path) -> None:
+    before = service.json("dataset", "list")
+    (tmp_path / "empty.zip").touch()
+    assert service.run("dataset", "add", "a", str(tmp_path / "empty.zip")).returncode == Exit.REFUSED
+    assert service.run("dataset", "add", "a", str(tmp_path / "none.zip"), "--upload").returncode != 0
+    assert service.json("dataset", "list") == before

@@ -39,11 +39,21 @@ def test_a_folder_that_cannot_be_used_is_refused_with_its_pointer(client, path):
 
 
 def test_what_is_not_built_yet_is_refused(client):
-    answer = client.post("/v1/datasets", json={"name": "x", "source": {"kind": "upload"}})
-    assert answer.status_code == 422
-    assert client.put("/v1/datasets/ds_1/archive", content=b"x").status_code == 404
     assert client.get("/v1/datasets/ds_1/samples").status_code == 404
     assert client.post("/v1/previews", json={}).status_code == 404
+
+
+def test_a_source_is_one_of_two(client):
+    for source, pointer in (
+        ({"kind": "upload", "path": "flowers"}, "/source/path"),
+        ({"kind": "folder"}, "/source/path"),
+        ({}, "/source/path"),
+        ({"kind": "url"}, "/source/kind"),
+        ([], "/source"),
+    ):
+        answer = client.post("/v1/datasets", json={"name": "x", "source": source})
+        assert answer.status_code == 422
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
 def test_pages_follow_one_another(client):

@@ -17,7 +17,7 @@ from tests.support.service import SHA256
 
 ROOT = Path(__file__).parents[3]
 FUZZING = ROOT / "tests" / "support" / "fuzzing"
-OPERATIONS = 30
+OPERATIONS = 31
 SEED = 20261121
 
 
@@ -68,7 +68,8 @@ def furnish(client, hands, settings):
     for name in ("cats", "dogs"):
         (pets / name).mkdir(parents=True)
         (pets / name / "1.png").touch()
-    assert client.post("/v1/datasets", json={"name": "pets", "source": {"path": "pets"}}).status_code == 201
+    for source in ({"path": "pets"}, {"kind": "upload"}):
+        assert client.post("/v1/datasets", json={"name": "pets", "source": source}).status_code == 201
 
 
 ARTIFACT = {"name": "model.json", "path": "model.json", "size_bytes": 2, "sha256": SHA256}

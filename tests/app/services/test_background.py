@@ -3,8 +3,8 @@
 import pytest
 
 from app.contract.data import Folder
+from app.contract.datasets import DatasetSource, DatasetSpec
 from app.contract.failures import FailureCode, failure
-from app.contract.views import DatasetSource, DatasetSpec
 from app.errors import Conflict, Fenced, InvalidQuery, InvalidSpec, NotFound, ServiceUnavailable
 from app.services import datasets, housekeeping, planning, tasks
 from app.services.tasks import MAX_TRIES

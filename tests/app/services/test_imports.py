@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app.contract.datasets import DatasetSource, DatasetSpec, ImportProgress
 from app.contract.failures import FailureCode, failure
-from app.contract.views import DatasetSource, DatasetSpec, ImportProgress
 from app.errors import Fenced
 from app.services import datasets, tasks
 from app.services.tasks import MAX_TRIES
@@ -151,7 +151,7 @@ def test_deleting_ends_the_import_and_leaves_nothing(service, add, delete, datab
     work = service.claim(HANDS)
     left_behind(work)
     delete(dataset)
-    assert not database.settings.dataset_dir(dataset.id).exists()
+    assert not database.settings.checks_dir(dataset.id).exists()
     with pytest.raises(Fenced):
         beat(service, work)
     assert service.claim(HANDS) is None
@@ -171,7 +171,7 @@ def test_a_job_says_what_it_trains_on(service, add):
     service.finish_task(service.claim(HANDS), result=FACTS)
     job, work = service.running(dataset={"kind": "registered", "id": dataset.id})
     assert service.job(job).dataset_sha256 == SHA256
-    assert work.order.paths.dataset_files.endswith(f"datasets/{dataset.id}/checks/1/files.csv")
+    assert work.order.paths.dataset_files.endswith(f"checks/{dataset.id}/1/files.csv")
     other, work = service.running()
     assert service.job(other).dataset_sha256 is None
     read = {"type": "data", "dataset_sha256": "b" * 64, "train_images": 8, "validation_images": 2}

@@ -6,7 +6,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from app.contract.views import DatasetSource, DatasetSpec
+from app.contract.datasets import DatasetSource, DatasetSpec
 from app.errors import InvalidSpec
 from app.services import datasets
 from app.store import datasets as rows

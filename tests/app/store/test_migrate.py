@@ -7,7 +7,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, inspect, select
 
 from app.settings import Settings
-from app.store import key_tables, metric_tables, migrate
+from app.store import dataset_tables, key_tables, metric_tables, migrate
 from app.store.session import Database
 from app.store.tables import job_labels, metadata
 from app.store.types import Json, Time
@@ -15,7 +15,9 @@ from tests.support.service import checkpoint, metrics, worker
 
 
 def test_the_migrated_database_has_exactly_the_tables_of_the_code(database):
-    assert {metric_tables.metric_points.name, key_tables.api_keys.name} <= set(metadata.tables)
+    assert {dataset_tables.datasets.name, metric_tables.metric_points.name, key_tables.api_keys.name} <= set(
+        metadata.tables
+    )
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": _same_type})
         assert compare_metadata(context, metadata) == []

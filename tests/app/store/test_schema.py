@@ -10,7 +10,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
 
-from app.contract.views import DatasetSource, DatasetSpec
+from app.contract.datasets import DatasetSource, DatasetSpec
 from app.services import datasets, housekeeping
 from app.store import migrate
 from app.store.session import Database, make_engine

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from app.contract.data import Folder
+from app.contract.datasets import DatasetFacts
 from app.contract.failures import Failure, FailureCode
-from app.contract.views import DatasetFacts
 from app.contract.work import ImportTask
 from tests.support.image_sets import image_folder, write
 

@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from app.contract.datasets import RefusedFile
 from app.contract.failures import FailureCode
 from app.contract.job import JobSpec
 from app.contract.models import Timm
-from app.contract.views import RefusedFile
 from app.contract.work import RunOrder
 from worker.training.errors import RunFailure, bad_spec
 from worker.training.images import Images
