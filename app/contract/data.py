@@ -27,7 +27,7 @@ class Registered(Spec):
 
 
 class Folder(Spec):
-    """A folder on the service's file system: folders per class, `train/` and `val/` with those, or `labels.csv`."""
+    """A folder the service can read: one sub-folder per class, `train/` and `val/` with those, or a `labels.csv`."""
 
     kind: Literal["folder"] = "folder"
     path: str = Field(

@@ -10,6 +10,8 @@ from tests.support.image_sets import encoded, image_folder, picture, write
 from tests.worker.test_with_the_service import start_yard  # noqa: F401  (a fixture)
 from worker import processes, records
 
+pytestmark = pytest.mark.timeout(600)
+
 SLOWLY = """
 import json, os, sys, time
 from pathlib import Path

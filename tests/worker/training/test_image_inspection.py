@@ -12,6 +12,8 @@ from tests.support.image_sets import encoded, image_folder, picture, write
 from worker.training.image_check import inspect as inspect_folder
 from worker.training.image_inspection import Limits, LookerFailed, Seen, inspect
 
+pytestmark = pytest.mark.timeout(600)  # a dozen processes, each of which loads OpenCV
+
 PROGRAM = """
 import os, sys, time
 from worker.training import image_looker
