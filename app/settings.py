@@ -136,6 +136,10 @@ class Settings(BaseSettings):
         """Pretrained weights: `<timm name>.safetensors`."""
         return self.home / "weights"
 
+    def task_dir(self, task_id: str) -> Path:
+        """Files of a background task, until nobody asks for them any more."""
+        return self.storage_dir / "tasks" / task_id
+
     def job_dir(self, job_id: str) -> Path:
         """All files of a job."""
         return self.storage_dir / "jobs" / job_id
