@@ -30,6 +30,7 @@ from app.routes import (
     logs,
     metrics,
     openapi,
+    previews,
     results,
     uploads,
     workers,
@@ -42,7 +43,7 @@ from app.store.session import Database
 from app.upkeep import Upkeep
 
 VERSION = "0.1.0"
-ROUTERS = (jobs, job_actions, metrics, events, logs, results, datasets, uploads, catalog, workers, health)
+ROUTERS = (jobs, job_actions, metrics, events, logs, results, datasets, uploads, previews, catalog, workers, health)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -46,6 +46,13 @@ class UnsupportedMediaType(TrainyardError):
     slug = "unsupported-media-type"
 
 
+class NotAcceptable(TrainyardError):
+    """The answer comes in no media type that `Accept` allows. Name one of those that the operation lists."""
+
+    status = 406
+    slug = "not-acceptable"
+
+
 class RangeNotSatisfiable(TrainyardError):
     """No part of the file lies in this range. Ask for `bytes=FIRST-LAST` below the file's size."""
 

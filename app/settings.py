@@ -145,6 +145,10 @@ class Settings(BaseSettings):
         """The files of uploaded data sets, a folder for each."""
         return self.storage_dir / "datasets"
 
+    def task_dir(self, task_id: str) -> Path:
+        """Files of a background task, until nobody asks for them any more."""
+        return self.storage_dir / "tasks" / task_id
+
     def job_dir(self, job_id: str) -> Path:
         """All files of a job."""
         return self.storage_dir / "jobs" / job_id

@@ -32,6 +32,8 @@ PROGRESS_BYTES = 1000
 LARGEST_RESULT_BYTES = 8 << 20
 RESULT = TypeAdapter(dict[str, Any])
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MODULES = {"plan": "planning", "import": "data_check", "preview": "preview"}
+NAMES = {"plan": "Planning", "import": "The data set's check", "preview": "The preview"}
 
 
 class BackgroundTask:
@@ -115,15 +117,14 @@ class BackgroundTask:
         return Launcher.begin(command, environment.for_task(), self._folder / "task.log")
 
     def _order_text(self) -> str:
-        """The planning program reads a run order, like the run itself; the check of a folder reads the whole task."""
+        """The planning program reads a run order, like the run itself; the others read the whole task."""
         order = self._work.order
         return order.order.model_dump_json() if isinstance(order, PlanTask) else order.model_dump_json()
 
     def _program(self) -> list[str]:
         if self._settings.training_command:
             return [*self._settings.training_command, self._work.order.kind]
-        module = {"plan": "planning", "import": "data_check"}[self._work.order.kind]
-        return [sys.executable, "-m", f"worker.training.{module}"]
+        return [sys.executable, "-m", f"worker.training.{MODULES[self._work.order.kind]}"]
 
     def _timeout_s(self) -> float:
         importing = isinstance(self._work.order, ImportTask)
@@ -182,7 +183,7 @@ class BackgroundTask:
         return f". The end of its log:\n{text[-3500:]}" if text else ""
 
     def _failed(self, code: FailureCode, why: str) -> TaskResult:
-        what = "The data set's check" if isinstance(self._work.order, ImportTask) else "Planning"
+        what = NAMES[self._work.order.kind]
         log.warning("%s failed: %s", what, why)
         self._forget_results()
         reason = failure(code, f"{what} failed: {why}")

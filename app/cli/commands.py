@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from app.cli import api, catalog, jobs, results, serve
+from app.cli import api, catalog, jobs, previews, results, serve
 from app.cli.database import database
 from app.cli.datasets import datasets
 from app.cli.exits import MEANING
@@ -49,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "metrics": results.metrics,
     "artifacts": results.artifacts,
     "report": results.report,
+    "preview": previews.preview,
     "catalog": catalog.catalog,
     "workers": catalog.workers,
 }

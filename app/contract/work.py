@@ -115,7 +115,16 @@ class ImportTask(Message):
     archive: Archive | None = Field(None, description="Of an upload: `path` is made of it.")
 
 
-TaskOrder = Annotated[PlanTask | ImportTask, Field(discriminator="kind")]
+class PreviewTask(Message):
+    """Show what the augmentations of a spec do to some of its training images. Files go to `order.paths.run_dir`."""
+
+    kind: Literal["preview"] = "preview"
+    order: RunOrder
+    count: int
+    epochs: int
+
+
+TaskOrder = Annotated[PlanTask | ImportTask | PreviewTask, Field(discriminator="kind")]
 
 
 class TaskWork(Message):

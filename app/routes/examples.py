@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.contract.job import JobSpec
+from app.contract.previews import PreviewSpec
 
 SPEC: dict[str, Any] = JobSpec.model_validate(JobSpec.examples[0]).resolved().model_dump(mode="json")
 NETWORK = {"parameters": 4_926_634, "macs": 31_854_592, "weights_bytes": 19_745_064}
@@ -153,6 +154,32 @@ SAMPLE = {
 DATASET_UPLOADED = {
     **DATASET,
     "source": {"kind": "upload", "archive": {"size_bytes": 228_813_984, "sha256": "9f86d081" * 8}},
+}
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+PREVIEW = {
+    "spec": PreviewSpec.model_validate(PreviewSpec.examples[0]).resolved().model_dump(mode="json"),
+    "images": [
+        {
+            "sample": 1093,
+            "name": "1367",
+            "label": "3",
+            "epoch": 0,
+            "png": _PIXEL,
+            "drawn": [
+                {
+                    "position": 0,
+                    "kind": "random_crop",
+                    "values": {"top_left": [0.31, 0.52], "height_width": [7.2, 6.9]},
+                },
+                {"position": 1, "kind": "random_rotate", "values": {"degrees": -7.25}},
+            ],
+            "matrix": [[0.214, 0.027, -0.28], [-0.028, 0.223, 0.36]],
+            "border": "reflect",
+        }
+    ],
+    "originals": [{"sample": 1093, "name": "1367", "label": "3", "height": 8, "width": 8, "png": _PIXEL}],
+    "refused": [],
+    "refused_count": 0,
 }
 WORKER = {
     "id": "gpu-host-1",

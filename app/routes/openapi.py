@@ -23,6 +23,7 @@ TAGS = [
     {"name": "results", "description": "What jobs leave: metrics, logs, files, the report."},
     {"name": "events", "description": "What happens, as it happens."},
     {"name": "datasets", "description": "Data sets by id, checked file by file."},
+    {"name": "previews", "description": "What augmentations do to images, seen before anything is trained."},
     {"name": "catalog", "description": "All that a job spec can say."},
     {"name": "workers", "description": "Who trains."},
     {"name": "operation", "description": "For those who run the service."},

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from app.contract.datasets import DatasetFacts, ImportProgress
 from app.contract.failures import Failure, FailureCode, failure
 from app.contract.plan import Plan
-from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork, WorkerInfo
+from app.contract.previews import PreviewFiles
+from app.contract.work import ImportTask, PlanTask, PreviewTask, TaskResult, TaskWork, WorkerInfo
 from app.errors import Fenced, InvalidSpec
 from app.identifiers import digest, new_token
 from app.services import uploads
@@ -28,25 +29,38 @@ MAX_TRIES = 3
 KEPT_S = 3600.0
 """For how long a result can be asked for."""
 
-_ORDERS: dict[str, type[PlanTask | ImportTask]] = {"plan": PlanTask, "import": ImportTask}
+_ORDERS: dict[str, type[PlanTask | ImportTask | PreviewTask]] = {
+    "plan": PlanTask,
+    "import": ImportTask,
+    "preview": PreviewTask,
+}
+_RESULTS: dict[str, type[Plan | DatasetFacts | PreviewFiles]] = {
+    "plan": Plan,
+    "import": DatasetFacts,
+    "preview": PreviewFiles,
+}
 
 
 def claim(session: Session, info: WorkerInfo) -> TaskWork | None:
-    """The oldest queued task, if the worker has a slot for it."""
-    if tasks.running_on(session, info.id) >= info.task_slots:
+    """The oldest queued task, if the worker has a slot for it. One of its slots is not for previews: people send many
+    of them, and imports and plans must not wait behind those. A worker's only slot is for everything.
+    """
+    running = tasks.running_on(session, info.id)
+    if running.total() >= info.task_slots:
         return None
+    passed_over = "preview" if running["preview"] >= max(info.task_slots - 1, 1) else None
     token = new_token()
     lease_s = settings_of(session).lease_s
-    row = tasks.claim(session, info.id, digest(token), lease_s)
+    row = tasks.claim(session, info.id, digest(token), lease_s, passed_over)
     if row is None:
         return None
     return TaskWork(task=row.id, token=token, lease_s=lease_s, order=_order(session, row))
 
 
-def _order(session: Session, row: Row[Any]) -> PlanTask | ImportTask:
+def _order(session: Session, row: Row[Any]) -> PlanTask | ImportTask | PreviewTask:
     """Each try at an import writes to a folder of its own, so that one which was given up cannot spoil another's."""
     order = _ORDERS[row.kind].model_validate(row.input)
-    if isinstance(order, PlanTask):
+    if not isinstance(order, ImportTask):
         return order
     results = settings_of(session).check_dir(row.dataset_id, row.tries)
     return order.model_copy(update={"results": str(results)})
@@ -115,9 +129,8 @@ def _ended(row: Row[Any], end: TaskResult) -> dict[str, Any]:
 
 
 def _checked(kind: str, result: dict[str, Any] | None) -> dict[str, Any]:
-    model = Plan if kind == "plan" else DatasetFacts
     try:
-        return model.model_validate(result).model_dump(mode="json")
+        return _RESULTS[kind].model_validate(result).model_dump(mode="json")
     except ValidationError as error:
         raise InvalidSpec.of(error, {"result": result}, TaskResult) from error
 

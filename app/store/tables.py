@@ -200,7 +200,7 @@ tasks = Table(
     Column("lease_until", Time),
     Column("created_at", Time, nullable=False),
     Column("finished_at", Time),
-    CheckConstraint("kind IN ('plan', 'import')", name="kind_is_known"),
+    CheckConstraint("kind IN ('plan', 'import', 'preview')", name="kind_is_known"),
     CheckConstraint("state IN ('queued', 'running', 'done', 'failed')", name="state_is_known"),
     CheckConstraint(same("state = 'running'", "lease_until IS NOT NULL"), name="running_has_lease"),
     CheckConstraint("state <> 'running' OR token_hash IS NOT NULL", name="running_has_token"),

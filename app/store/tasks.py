@@ -1,5 +1,6 @@
-"""Background tasks: plans and imports. A row is claimed, held by heartbeats, finished by the worker that holds it."""
+"""Background tasks: plans, imports, previews. A row is claimed, held by heartbeats, finished by its worker."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,9 +37,13 @@ def find(session: Session, task_id: str) -> Row[Any] | None:
     return session.execute(select(tasks).where(tasks.c.id == task_id)).one_or_none()
 
 
-def claim(session: Session, worker_id: str, token_hash: str, lease_s: float) -> Row[Any] | None:
-    """Give the oldest queued task to the worker; None when there is none."""
+def claim(
+    session: Session, worker_id: str, token_hash: str, lease_s: float, passed_over: str | None = None
+) -> Row[Any] | None:
+    """Give the oldest queued task, not of the kind that is passed over, to the worker; None when there is none."""
     query = select(tasks.c.id).where(tasks.c.state == "queued").order_by(tasks.c.created_at, tasks.c.id)
+    if passed_over:
+        query = query.where(tasks.c.kind != passed_over)
     found = session.execute(query.limit(1).with_for_update(skip_locked=True)).scalar_one_or_none()
     if found is None:
         return None
@@ -48,10 +53,21 @@ def claim(session: Session, worker_id: str, token_hash: str, lease_s: float) -> 
     return session.execute(statement.returning(tasks)).one_or_none()
 
 
-def running_on(session: Session, worker_id: str) -> int:
-    """How many tasks a worker has in hand."""
+def waiting(session: Session, kind: str) -> int:
+    """How many tasks of a kind nobody has begun."""
+    queued = (tasks.c.state == "queued", tasks.c.kind == kind)
+    return session.execute(select(func.count()).select_from(tasks).where(*queued)).scalar_one()
+
+
+def ids_among(session: Session, task_ids: Sequence[str]) -> set[str]:
+    """Those of the ids that there are tasks with."""
+    return set(session.execute(select(tasks.c.id).where(tasks.c.id.in_(task_ids))).scalars())
+
+
+def running_on(session: Session, worker_id: str) -> Counter[str]:
+    """How many tasks of each kind a worker has in hand."""
     mine = (tasks.c.worker_id == worker_id, tasks.c.state == "running")
-    return session.execute(select(func.count()).select_from(tasks).where(*mine)).scalar_one()
+    return Counter(session.execute(select(tasks.c.kind).where(*mine)).scalars())
 
 
 def held(task_id: str, token_hash: str) -> ColumnElement[bool]:
@@ -78,5 +94,5 @@ def purge(session: Session, after_s: float) -> None:
     over = (tasks.c.state.in_(("done", "failed")), tasks.c.created_at < now() - after_s)
     session.execute(delete(tasks).where(*over, tasks.c.finished_at < now() - after_s))
     session.execute(
-        delete(tasks).where(tasks.c.state == "queued", tasks.c.created_at < now() - after_s, tasks.c.kind == "plan")
+        delete(tasks).where(tasks.c.state == "queued", tasks.c.created_at < now() - after_s, tasks.c.kind != "import")
     )

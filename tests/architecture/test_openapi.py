@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from app.contract import views
 from app.contract.plan import Plan
+from app.contract.previews import Preview, PreviewSpec
 from app.contract.report import Report
 from app.edge.keys import OPEN_PATHS
 from app.routes import examples
@@ -29,7 +30,7 @@ OPERATIONS = {
 EXPECTED = """
 submit_job list_jobs get_job patch_job delete_job cancel_job pause_job resume_job retry_job clone_job
 get_metrics get_job_events get_events get_logs list_attempts list_checkpoints list_artifacts
-download_artifact get_report add_dataset list_datasets get_dataset delete_dataset
+download_artifact get_report add_dataset list_datasets get_dataset delete_dataset make_preview
 get_catalog search_models get_job_schema list_workers
 get_health get_readiness get_prometheus_metrics
 """
@@ -129,6 +130,8 @@ def test_every_reference_leads_somewhere():
         (Report, examples.REPORT),
         (views.DatasetSpec, examples.DATASET_SPEC),
         (views.Dataset, examples.DATASET),
+        (Preview, examples.PREVIEW),
+        (PreviewSpec, PreviewSpec.examples[0]),
         (views.Worker, examples.WORKER),
     ],
 )

@@ -11,7 +11,8 @@ from app.contract.data import Folder
 from app.contract.datasets import DatasetFacts
 from app.contract.job import JobSpec
 from app.contract.plan import Plan
-from app.contract.work import ImportTask, Paths, PlanTask, RunOrder, TaskWork
+from app.contract.previews import Preview, PreviewFiles, PreviewSpec
+from app.contract.work import ImportTask, Paths, PlanTask, PreviewTask, RunOrder, TaskWork
 from worker import processes
 
 SPEC = {"dataset": {"kind": "builtin", "name": "digits"}, "model": {"kind": "timm", "name": "resnet10t"}}
@@ -227,3 +228,28 @@ def test_what_was_handed_over_stays(home, door, supervise, check, tmp_path):
     supervise(check, "none", TRAINYARD_TRAINING_COMMAND=json.dumps([sys.executable, str(program)])).wait()
 
     assert (tmp_path / "storage" / "checks" / "ds_1" / "1" / "files.csv").exists()
+
+
+@pytest.fixture
+def previewing(tmp_path):
+    spec = PreviewSpec.model_validate(PreviewSpec.examples[0])
+    order = RunOrder(spec=spec.job().resolved(), paths=Paths(run_dir=str(tmp_path / "storage")))
+    return TaskWork(task="task_4", token="t", lease_s=60, order=PreviewTask(order=order, count=4, epochs=2))
+
+
+def test_a_preview_is_made_by_the_real_program_and_left_in_the_storage(door, supervise, previewing, tmp_path, home):
+    supervise(previewing, "none", TRAINYARD_TRAINING_COMMAND="").wait()
+
+    assert door.task_results[0]["failure"] is None
+    files = PreviewFiles.model_validate(door.task_results[0]["result"])
+    assert (tmp_path / "storage" / files.grid.sha256).read_bytes().startswith(b"\x89PNG")
+    document = (tmp_path / "storage" / files.document.sha256).read_bytes()
+    assert len(Preview.model_validate_json(document).images) == 8
+    assert list((home / "run" / "tasks").iterdir()) == []
+
+
+def test_a_preview_is_bounded_and_named_in_its_failure(run_program, previewing):
+    result = run_program(previewing, "time.sleep(1000)", TRAINYARD_PLAN_TIMEOUT_S="1.5")
+
+    assert result["failure"]["code"] == "timeout"
+    assert result["failure"]["message"].startswith("The preview failed")

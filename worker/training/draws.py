@@ -8,11 +8,15 @@ give that too, and cost 22 us a sample; here a batch is drawn at once.
 
 # N = images in the batch, C = values drawn for each
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 Words = npt.NDArray[np.uint32]
 Values = npt.NDArray[np.float64]
+Notes = dict[int, dict[str, npt.NDArray[Any]]]
+"""By the place in the list: what an entry of it drew, by a name for people. The first axis is the images'."""
 
 _ROUNDS = 10
 _LOW = np.uint64(0xFFFFFFFF)
@@ -37,13 +41,16 @@ class Draw:
     Each call gives new numbers, so an entry must make its calls in a fixed order, and for all images of the batch.
     """
 
-    def __init__(self, seed: int, epoch: int, position: int, indices_N: npt.NDArray[np.int64]) -> None:
-        """`seed` below 2**64; `epoch`, `position` and the sample indices from 0, below 2**32."""
+    def __init__(
+        self, seed: int, epoch: int, position: int, indices_N: npt.NDArray[np.int64], notes: Notes | None = None
+    ) -> None:
+        """`seed` below 2**64; `epoch`, `position` and the sample indices from 0, below 2**32. `notes` are added to."""
         self._key = seed & 0xFFFFFFFF, seed >> 32
         self._epoch = epoch
         self._position = position
         self._indices_N = np.asarray(indices_N).astype(np.uint64)
         self._blocks = 0
+        self._notes = notes
 
     @property
     def count(self) -> int:
@@ -84,3 +91,8 @@ class Draw:
     def chance(self, probability: float) -> npt.NDArray[np.bool_]:
         """True with the given probability, for each image by itself; never at 0, always at 1."""
         return self.uniforms(1)[0] < probability
+
+    def note(self, **drawn: npt.NDArray[Any]) -> None:
+        """Say what the numbers became, for those who look at what training sees. Costs nothing when nobody does."""
+        if self._notes is not None:
+            self._notes.setdefault(self._position, {}).update(drawn)

@@ -39,6 +39,9 @@ class Operation(IntEnum):
     EQUALIZE = 13
 
 
+_NAMES = np.array([operation.name.lower() for operation in Operation])
+
+
 @dataclass(frozen=True)
 class Space:
     """What each operation does at full strength."""
@@ -57,6 +60,11 @@ class Choice:
 
     operations_N: npt.NDArray[np.int64]
     strengths_N: Array
+
+    @property
+    def names_N(self) -> npt.NDArray[np.str_]:
+        """Of the operations, for people."""
+        return _NAMES[self.operations_N]
 
     def of(self, operation: Operation) -> Array:
         """The strength where this is the operation, else 0."""

@@ -97,6 +97,18 @@ def test_a_dry_run_that_no_worker_answers_says_so(service: Service) -> None:
     assert "(503)" in done.stderr
 
 
+def test_a_preview_is_refused_with_its_pointer_and_waits_for_a_worker(service: Service) -> None:
+    grid = service.home / "grid.png"
+    refused = service.run("preview", "-", "-o", str(grid), "--count", "0", given=SPEC)
+    assert refused.returncode == Exit.REFUSED
+    assert "/count: " in refused.stderr
+    waiting = service.run("preview", "-", "-o", str(grid), given=SPEC)
+    assert waiting.returncode == Exit.UNREACHABLE
+    assert "(503)" in waiting.stderr
+    assert "No worker began making the preview" in waiting.stderr
+    assert not grid.exists()
+
+
 def test_jobs_are_listed_and_filtered(service: Service, job: str) -> None:
     assert service.json("list", "--label", "team=vision", "--limit", "1")[0]["id"] == job
     assert service.json("list", "--label", "team=audio") == []

@@ -1,7 +1,7 @@
 """What OpenAPI says is what the service does: schemathesis with all its checks against a real server, stateful too.
 
 Seeded. Every case that the document allows must be accepted or refused for a rule that no schema can say, every other
-one refused; no answer may be undocumented, none above 499 but the dry run's 503 (tests/support/fuzzing).
+one refused; no answer may be undocumented, none above 499 but the 503 of dry runs and previews (tests/support/fuzzing).
 """
 
 import json

@@ -6,7 +6,7 @@ from app.contract.data import Folder
 from app.contract.datasets import DatasetSource, DatasetSpec
 from app.contract.failures import FailureCode, failure
 from app.errors import Conflict, Fenced, InvalidQuery, InvalidSpec, NotFound, ServiceUnavailable
-from app.services import datasets, housekeeping, planning, tasks
+from app.services import asking, datasets, housekeeping, planning, tasks
 from app.services.tasks import MAX_TRIES
 from app.store import tasks as task_rows
 from tests.support.service import FACTS, SHA256, spec, worker
@@ -50,7 +50,7 @@ def begin(service, **more):
 
 def why_not_yet(service, task):
     with service.database.read() as session:
-        return planning.why_not_yet(session, task, 20)
+        return asking.why_not_yet(session, task, "planning the job", 20)
 
 
 def result(service, task):
@@ -105,7 +105,7 @@ def test_asking_again_finds_the_plan_that_is_being_made(service, pass_time):
     pass_time(60)
     assert begin(service) == task
     assert result(service, task).plan.steps_per_epoch == 1
-    pass_time(planning.PLAN_KEPT_S)
+    pass_time(asking.RESULT_KEPT_S)
     assert result(service, begin(service)) is None
 
 
@@ -114,7 +114,7 @@ def test_a_refusal_is_repeated_to_who_asks_again_at_once_and_looked_at_anew_late
     service.finish_task(service.claim(HANDS), failure=failure(FailureCode.BAD_DATASET, "It is empty."))
     with pytest.raises(InvalidSpec):
         result(service, begin(service))
-    pass_time(planning.REFUSAL_KEPT_S + 1)
+    pass_time(asking.REFUSAL_KEPT_S + 1)
     assert (begin(service), result(service, task)) == (task, None)
 
 

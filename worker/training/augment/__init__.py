@@ -16,6 +16,7 @@ its label with another's, on the device), or a `Normalizing` (it acts on the dev
   list and number of the draw. Every image draws at each call, also when it is not used.
 - `border` is what shows where the source image ends. The source ends once, so one border holds for an image: that of
   the first kind whose own step, by itself, leaves what it was given. Behind it the image has no end any more.
+- `draw.note(degrees=degrees_N)` tells what was drawn, in a user's words: previews show it.
 - Evaluation is a list of its own in the resolved spec, of kinds that draw nothing.
 - The kinds see sizes, never images: planning needs no data, and nothing here imports torch.
 """
@@ -32,7 +33,7 @@ from app.contract.job import JobSpec
 from worker.training import blend, geometry, resample
 from worker.training.blend import Blend
 from worker.training.colour import ColourMap
-from worker.training.draws import Draw
+from worker.training.draws import Draw, Notes
 from worker.training.geometry import Array, Size
 from worker.training.pixels import PixelStep
 from worker.training.plugins import build
@@ -85,6 +86,15 @@ class Plan:
     """For the whole batch, one after another, behind the resample."""
 
 
+@dataclass(frozen=True)
+class Explained:
+    """Images as the network sees them, the plan that was run for them, and what was drawn for it."""
+
+    images_NHWC: Image
+    plan: Plan
+    notes: Notes
+
+
 Step = Geometric | Photometric
 Steps = Sequence[tuple[int, Step]]
 """Each with its position in the spec's list, from which it draws."""
@@ -130,13 +140,26 @@ class Pipeline:
         """The images as the network sees them in `epoch`. `indices`: their numbers in the training set."""
         return self._run(images, self.train_plan(_sizes(images), indices_N, epoch))
 
+    def explain(self, images: Sequence[Image], indices_N: npt.NDArray[np.int64], epoch: int) -> Explained:
+        """What `train_NHWC` gives, in the same way, and how it came about."""
+        notes: Notes = {}
+        plan = self._plan(self._training, _sizes(images), indices_N, epoch, notes)
+        return Explained(self._run(images, plan), plan, notes)
+
     def evaluate_NHWC(self, images: Sequence[Image]) -> Image:
         """The images as the network sees them in evaluation."""
         return self._run(images, self.evaluation_plan(_sizes(images)))
 
-    def _plan(self, steps: Steps, sizes_N2: Array, indices_N: npt.NDArray[np.int64], epoch: int) -> Plan:
+    def _plan(
+        self,
+        steps: Steps,
+        sizes_N2: Array,
+        indices_N: npt.NDArray[np.int64],
+        epoch: int,
+        notes: Notes | None = None,
+    ) -> Plan:
         def draw(position: int) -> Draw:
-            return Draw(self._seed, epoch, position, indices_N)
+            return Draw(self._seed, epoch, position, indices_N, notes)
 
         geometric = [(draw(position), step) for position, step in steps if isinstance(step, Geometric)]
         photometric = [(draw(position), step) for position, step in steps if isinstance(step, Photometric)]

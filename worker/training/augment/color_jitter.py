@@ -15,12 +15,16 @@ def build(spec: ColorJitter) -> Photometric:
 
     def steps(draw: Draw, _size: Size) -> list[PixelStep]:
         drawn_4N = np.where(draw.chance(spec.probability), 2 * draw.uniforms(4) - 1, 0.0)
+        strengths_31 = np.array([[spec.brightness], [spec.contrast], [spec.saturation]])
+        brightness_N, contrast_N, saturation_N = 1 + strengths_31 * drawn_4N[:3]
+        hue_N = spec.hue * drawn_4N[3]
+        draw.note(brightness=brightness_N, contrast=contrast_N, saturation=saturation_N, hue_turns=hue_N)
         return [
             colour.chain(
-                colour.brightness(1 + spec.brightness * drawn_4N[0]),
-                colour.contrast(1 + spec.contrast * drawn_4N[1]),
-                colour.saturation(1 + spec.saturation * drawn_4N[2]),
-                colour.hue(spec.hue * drawn_4N[3]),
+                colour.brightness(brightness_N),
+                colour.contrast(contrast_N),
+                colour.saturation(saturation_N),
+                colour.hue(hue_N),
             )
         ]
 

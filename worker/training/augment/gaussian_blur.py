@@ -14,6 +14,8 @@ def build(spec: GaussianBlur) -> Photometric:
 
     def steps(draw: Draw, _size: Size) -> list[PixelStep]:
         sigmas_N = draw.uniform(*spec.sigma)
-        return [Blur(np.where(draw.chance(spec.probability), sigmas_N, 0.0))]
+        sigmas_N = np.where(draw.chance(spec.probability), sigmas_N, 0.0)
+        draw.note(sigma=sigmas_N)
+        return [Blur(sigmas_N)]
 
     return Photometric(steps)

@@ -14,6 +14,8 @@ def build(spec: Grayscale) -> Photometric:
     """Joins the other colour changes of the list in one pass."""
 
     def steps(draw: Draw, _size: Size) -> list[PixelStep]:
-        return [colour.saturation(np.where(draw.chance(spec.probability), 0.0, 1.0))]
+        grey_N = draw.chance(spec.probability)
+        draw.note(grey=grey_N)
+        return [colour.saturation(np.where(grey_N, 0.0, 1.0))]
 
     return Photometric(steps)

@@ -19,7 +19,10 @@ def build(spec: RandAugment) -> tuple[Geometric, Photometric]:
 
     def choices(draw: Draw) -> list[Choice]:
         strengths_N = np.full(draw.count, spec.magnitude / _FULL)
-        return [operations.choose(draw, strengths_N) for _ in range(spec.operations)]
+        made = [operations.choose(draw, strengths_N) for _ in range(spec.operations)]
+        for number, choice in enumerate(made, start=1):
+            draw.note(**{f"operation_{number}": choice.names_N, f"strength_{number}": choice.strengths_N})
+        return made
 
     def matrices(draw: Draw, sizes_N2: Array) -> Array:
         whole_N33 = geometry.identity(draw.count)

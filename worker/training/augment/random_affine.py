@@ -21,7 +21,9 @@ def build(spec: RandomAffine) -> Geometric:
         changed_N = draw.chance(spec.probability)
         shifts_N2 = (2 * drawn_5N[:2].T - 1) * (width, height) * sizes_N2[:, ::-1]
         scales_N = np.exp(smallest + (largest - smallest) * drawn_5N[2])
-        leans_2N = np.tan(np.deg2rad(spec.shear or 0.0) * (2 * drawn_5N[3:] - 1))
+        degrees_2N = (spec.shear or 0.0) * (2 * drawn_5N[3:] - 1)
+        draw.note(changed=changed_N, down_right=shifts_N2[:, ::-1], scale=scales_N, shear_degrees=degrees_2N.T)
+        leans_2N = np.tan(np.deg2rad(degrees_2N))
         linear_N22 = geometry.shear(*leans_2N) / scales_N[:, None, None]
         about_N33 = geometry.about(geometry.centres(sizes_N2), linear_N22)
         whole_N33 = about_N33 @ geometry.translation(-shifts_N2)

@@ -28,7 +28,9 @@ def _of_pixels(spec: RandomCrop) -> Geometric:
         room_N2 = sizes_N2 + 2 * spec.padding - size
         first_N2, last_N2 = np.minimum(room_N2, 0), np.maximum(room_N2, 0)
         places_N2 = np.floor(draw.uniforms(2).T * (last_N2 - first_N2 + 1)) + first_N2
-        return geometry.translation((places_N2 - spec.padding)[:, ::-1])
+        corners_N2 = places_N2 - spec.padding
+        draw.note(top_left=corners_N2)
+        return geometry.translation(corners_N2[:, ::-1])
 
     return Geometric(matrices, spec.size, spec.border)
 
@@ -39,6 +41,7 @@ def _of_share(spec: RandomCrop, scale: tuple[float, float]) -> Geometric:
     def matrices(draw: Draw, sizes_N2: Array) -> Array:
         windows_N2 = windows.drawn(draw, sizes_N2, scale, ratio)
         corners_N2 = draw.uniforms(2).T * (sizes_N2 - windows_N2)
+        draw.note(top_left=corners_N2, height_width=windows_N2)
         return geometry.window(corners_N2[:, ::-1], windows_N2, spec.size)
 
     return Geometric(matrices, spec.size)

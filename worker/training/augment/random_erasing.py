@@ -20,6 +20,7 @@ def build(spec: RandomErasing) -> Photometric:
         boxes_N2 = np.maximum(np.rint(windows.drawn(draw, sizes_N2, spec.scale, spec.ratio)), 1)
         corners_N2 = np.floor(draw.uniforms(2).T * (sizes_N2 - boxes_N2 + 1))
         boxes_N2 = np.where(draw.chance(spec.probability)[:, None], boxes_N2, 0)
+        draw.note(top_left=corners_N2, height_width=boxes_N2)
         return [Erase(np.hstack([corners_N2, boxes_N2]).astype(np.int64), spec.fill, draw.uniforms(1)[0])]
 
     return Photometric(steps)

@@ -13,6 +13,8 @@ def build(spec: RandomFlip) -> Geometric:
     """About the middle of the image, whole pixels on whole pixels."""
 
     def matrices(draw: Draw, sizes_N2: Array) -> Array:
-        return geometry.mirror(sizes_N2, draw.chance(spec.probability), _AXES[spec.axis])
+        flipped_N = draw.chance(spec.probability)
+        draw.note(flipped=flipped_N)
+        return geometry.mirror(sizes_N2, flipped_N, _AXES[spec.axis])
 
     return Geometric(matrices)

@@ -13,8 +13,9 @@ def build(spec: RandomRotate) -> Geometric:
     """Angles are uniform; an image that is not turned keeps its exact pixels."""
 
     def matrices(draw: Draw, sizes_N2: Array) -> Array:
-        angles_N = np.deg2rad(draw.uniform(-spec.degrees, spec.degrees))
-        turned_N = draw.chance(spec.probability)
-        return geometry.about(geometry.centres(sizes_N2), geometry.rotation(np.where(turned_N, angles_N, 0.0)))
+        degrees_N = draw.uniform(-spec.degrees, spec.degrees)
+        degrees_N = np.where(draw.chance(spec.probability), degrees_N, 0.0)
+        draw.note(degrees=degrees_N)
+        return geometry.about(geometry.centres(sizes_N2), geometry.rotation(np.deg2rad(degrees_N)))
 
     return Geometric(matrices, border=spec.border)

@@ -19,7 +19,9 @@ def build(spec: TrivialAugment) -> tuple[Geometric, Photometric]:
 
     def choice(draw: Draw) -> Choice:
         levels_N = np.floor(draw.uniforms(1)[0] * _LEVELS)
-        return operations.choose(draw, levels_N / (_LEVELS - 1))
+        made = operations.choose(draw, levels_N / (_LEVELS - 1))
+        draw.note(operation=made.names_N, strength=made.strengths_N)
+        return made
 
     def matrices(draw: Draw, sizes_N2: Array) -> Array:
         return operations.matrices(choice(draw), _WIDE, sizes_N2)

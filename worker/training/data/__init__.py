@@ -72,6 +72,8 @@ class LoadedData:
     refused_count: int
     sha256: str
     """Of names and contents of all usable images."""
+    train_names: Sequence[str] = ()
+    """Of the training images: their files, or numbers."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def load(order: RunOrder) -> LoadedData:
         opened.refused,
         opened.refused_count,
         opened.sha256,
+        [opened.listing.names[index] for index in train],
     )
 
 

@@ -1,0 +1,205 @@
+"""What training will see, before it begins: `python -m worker.training.preview REQUEST.json OUT.json`.
+
+The request is a PreviewTask. Images come from the code that trains: sources from `data`, pixels from the `Pipeline` of
+`augment`, so what is shown is what a job feeds its network, byte for byte. The answer is a PreviewFiles, or a Failure
+and exit code 1; the files themselves lie in the order's run folder. Nothing here loads torch.
+"""
+
+import hashlib
+import sys
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+from app.contract.failures import FailureCode, failure
+from app.contract.models import Timm
+from app.contract.previews import Drawn, Preview, PreviewFiles, PreviewImage, PreviewOriginal, PreviewSpec, StoredFile
+from app.contract.work import PreviewTask, RunOrder
+from worker.training import augment, data, pictures, sampling
+from worker.training.augment import Explained, Pipeline
+from worker.training.data import LoadedData
+from worker.training.errors import RunFailure
+from worker.training.images import Image
+from worker.training.pictures import Tile
+
+# N = images in the training set, S = images that are shown
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The chosen images in all their looks."""
+
+    indices_S: Indices
+    sources: list[Image]
+    originals: Image
+    """S x H x W x C: as they are evaluated."""
+    epochs: list[Explained]
+    """As training shows them, epoch by epoch."""
+
+
+def choose(labels_N: npt.NDArray[np.int64], seed: int, count: int) -> Indices:
+    """Training images of each class in turn, in the order in which the first epoch shows them; sorted by class."""
+    shuffled = sampling.order(len(labels_N), seed, 0)
+    by_class = np.argsort(labels_N[shuffled], kind="stable")
+    starts = np.searchsorted(labels_N[shuffled][by_class], labels_N[shuffled][by_class])
+    turns = np.empty(len(shuffled), np.int64)
+    turns[by_class] = np.arange(len(shuffled)) - starts
+    first = np.sort(np.argsort(turns, kind="stable")[:count])
+    chosen = shuffled[first]
+    return chosen[np.argsort(labels_N[chosen], kind="stable")]
+
+
+def look(loaded: LoadedData, pipeline: Pipeline, indices_S: Indices, epochs: int) -> Shown:
+    """All that is shown of the images. Raises RunFailure when one cannot be read any more."""
+    sources = [loaded.train.read(int(index)) for index in indices_S]
+    looks = [pipeline.explain(sources, indices_S, epoch) for epoch in range(epochs)]
+    return Shown(indices_S, sources, pipeline.evaluate_NHWC(sources), looks)
+
+
+def document(task: PreviewTask, loaded: LoadedData, shown: Shown) -> Preview:
+    """The images and what was drawn for them, for programs."""
+    names, classes = loaded.train_names, [loaded.classes[label] for label in loaded.train.labels_N[shown.indices_S]]
+    facts = [(int(index), names[index], label) for index, label in zip(shown.indices_S, classes, strict=True)]
+    return Preview(
+        spec=_spec(task),
+        images=[
+            _image(task, look, *fact, number=number, epoch=epoch)
+            for number, fact in enumerate(facts)
+            for epoch, look in enumerate(shown.epochs)
+        ],
+        originals=[
+            PreviewOriginal(
+                sample=sample, name=name, label=label, height=source.shape[0], width=source.shape[1], png=_png(image)
+            )
+            for (sample, name, label), source, image in zip(facts, shown.sources, shown.originals, strict=True)
+        ],
+        refused=loaded.refused,
+        refused_count=loaded.refused_count,
+    )
+
+
+def grid(loaded: LoadedData, shown: Shown) -> Image:
+    """The images for people: a row for each, as it is evaluated and then as the epochs show it."""
+    return pictures.sheet([list(_row(loaded, shown, number)) for number in range(len(shown.indices_S))])
+
+
+def make(task: PreviewTask, scratch: Path) -> PreviewFiles:
+    """Write the grid and the document. Raises RunFailure: `bad_dataset`, `bad_spec`.
+
+    `scratch` is a folder that nobody else sees.
+    """
+    loaded, pipeline = data.load(_checked_in(scratch, task.order)), augment.compile(task.order.spec)
+    indices_S = choose(loaded.train.labels_N, task.order.spec.training.seed, task.count)
+    shown = look(loaded, pipeline, indices_S, task.epochs)
+    folder = Path(task.order.paths.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return PreviewFiles(
+        grid=_stored(folder, pictures.png(grid(loaded, shown))),
+        document=_stored(folder, document(task, loaded, shown).model_dump_json().encode()),
+    )
+
+
+def _checked_in(scratch: Path, order: RunOrder) -> RunOrder:
+    """The order with the place where `data` leaves the list of a folder's files.
+
+    A registered set is checked once for all previews of an hour, after which upkeep removes the list: its content is
+    pinned, people preview one set many times, and the check of 100,000 images takes minutes. Any other folder may have
+    changed since the same preview was last asked for.
+    """
+    pinned = order.paths.dataset_sha256
+    place = Path(order.paths.run_dir).with_name(f"set_{pinned}") if pinned else scratch
+    return order.model_copy(update={"paths": order.paths.model_copy(update={"run_dir": str(place)})})
+
+
+def _spec(task: PreviewTask) -> PreviewSpec:
+    job = task.order.spec
+    assert isinstance(job.model, Timm)
+    return PreviewSpec(
+        dataset=job.dataset,
+        augment=job.augment,
+        evaluation=job.evaluation,
+        channels=job.model.channels,
+        count=task.count,
+        epochs=task.epochs,
+        seed=job.training.seed,
+    )
+
+
+def _image(
+    task: PreviewTask, look: Explained, sample: int, name: str, label: str, *, number: int, epoch: int
+) -> PreviewImage:
+    kinds = [each.kind for each in task.order.spec.augment]
+    drawn = [
+        Drawn(
+            position=position,
+            kind=kinds[position],
+            values={key: each[number].tolist() for key, each in look.notes[position].items()},
+        )
+        for position in sorted(look.notes)
+    ]
+    return PreviewImage(
+        sample=sample,
+        name=name,
+        label=label,
+        epoch=epoch,
+        png=_png(look.images_NHWC[number]),
+        drawn=drawn,
+        matrix=look.plan.matrices_N33[number, :2].tolist(),
+        border=look.plan.borders[number],
+    )
+
+
+def _row(loaded: LoadedData, shown: Shown, number: int) -> Iterator[Tile]:
+    index = shown.indices_S[number]
+    label = int(loaded.train.labels_N[index])
+    name = pictures.caption(loaded.classes[label], label)
+    yield Tile(shown.originals[number], (name, f"#{index} evaluated"))
+    for epoch, look in enumerate(shown.epochs):
+        yield Tile(look.images_NHWC[number], (name, f"#{index} epoch {epoch}"))
+
+
+def _png(image: Image) -> str:
+    return b64encode(pictures.png(image)).decode()
+
+
+def _stored(folder: Path, content: bytes) -> StoredFile:
+    """Named by its content, so that two workers that make the same preview do not meet."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    _write(folder / sha256, content)
+    return StoredFile(sha256=sha256, size_bytes=len(content))
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0 with the files' names, or 1 with a failure."""
+    if len(arguments) != 2:
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
+    found: BaseModel
+    try:
+        task = PreviewTask.model_validate_json(Path(arguments[0]).read_bytes())
+        found, code = make(task, Path(arguments[1]).parent), 0
+    except RunFailure as error:
+        found, code = error.failure, 1
+    except MemoryError as error:
+        found, code = failure(FailureCode.OUT_OF_MEMORY, f"The preview: {error}"), 1
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user is told
+        found, code = failure(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"), 1
+    _write(Path(arguments[1]), found.model_dump_json().encode())
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
