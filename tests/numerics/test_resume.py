@@ -28,17 +28,22 @@ SPEC: dict[str, Any] = {
     },
 }
 STEPS = 4 * 25
+MIXING = [{"kind": "mixup"}, {"kind": "cutmix"}]
 
 
 def spec(ranks: int) -> dict[str, Any]:
     return SPEC | {"distributed": {"kind": "ddp", "processes": ranks} if ranks > 1 else {"kind": "single"}}
 
 
-@pytest.mark.parametrize(("ranks", "precision"), [(1, "fp32"), (1, "fp64"), (2, "fp32"), (3, "fp32")])
+@pytest.mark.parametrize(
+    ("ranks", "precision", "mixing"),
+    [(1, "fp32", []), (1, "fp64", []), (2, "fp32", []), (3, "fp32", []), (2, "fp32", MIXING)],
+)
 def test_a_run_stopped_at_random_steps_ends_with_the_weights_of_one_that_was_not(
-    warm: WarmParent, tmp_path: Path, ranks: int, precision: str
+    warm: WarmParent, tmp_path: Path, ranks: int, precision: str, mixing: list[dict[str, Any]]
 ) -> None:
     job = spec(ranks) | {"training": SPEC["training"] | {"precision": precision}}
+    job |= {"augment": [*SPEC["augment"], *mixing]}
     often = {"TRAINYARD_COUNCIL_S": "0.03"}  # seconds between the ranks' agreements: more places to stop at
     whole = warm.run(job, tmp_path / "whole", meanwhile=trained(tmp_path / "whole"), **often)
 

@@ -74,6 +74,20 @@ class Draw:
         """One value for each image, uniform in [low, high)."""
         return low + (high - low) * self.uniforms(1)[0]
 
+    def symmetric_beta(self, alpha: float) -> Values:
+        """One value for each image from Beta(alpha, alpha), in [0, 1]; `alpha` above 0. Always two uniforms, none
+        rejected.
+
+        T = sqrt(2a (U^(-1/a) - 1)) cos(2 pi V) has Student's distribution of 2a degrees of freedom for every a > 0
+        (Bailey, "Polar generation of random variates with the t-distribution", Math. Comp. 62, 1994), and then
+        (1 + T / sqrt(2a + T^2)) / 2 is Beta(a, a). Written in u = U^(1/a), nothing overflows or divides by 0;
+        rounding may go beyond the ends by one bit.
+        """
+        uniform_N, turn_N = self.uniforms(2)
+        u_N, cos_N = uniform_N ** (1 / alpha), np.cos(2 * np.pi * turn_N)
+        values_N = (1 + cos_N * np.sqrt((1 - u_N) / (cos_N**2 * (1 - u_N) + u_N))) / 2
+        return np.clip(values_N, 0, 1)
+
     def chance(self, probability: float) -> npt.NDArray[np.bool_]:
         """True with the given probability, for each image by itself; never at 0, always at 1."""
         return self.uniforms(1)[0] < probability

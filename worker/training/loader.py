@@ -4,7 +4,7 @@ Threads, not processes: OpenCV releases the GIL, and nothing must be pickled, sh
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ class Loader:
         self._pinned = pinned
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
 
-    def train(self, epoch: int, batches: Sequence[Indices]) -> Iterator[Batch]:
+    def train(self, epoch: int, batches: Iterable[Indices]) -> Iterator[Batch]:
         """The batches of `epoch`, counted from 0, augmented. A failure to read is raised where its batch would come."""
         return self._ahead(batches, lambda images, indices_N: self._pipeline.train_NHWC(images, indices_N, epoch))
 
@@ -82,7 +82,7 @@ class Loader:
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
 
-    def _ahead(self, batches: Sequence[Indices], make: Make) -> Iterator[Batch]:
+    def _ahead(self, batches: Iterable[Indices], make: Make) -> Iterator[Batch]:
         begun: deque[_Begun] = deque()
         try:
             for indices_N in batches:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from worker.training.council import Council, Decision
 from worker.training.distributed import Ranks
 from worker.training.evaluation import row
 from worker.training.memory import MicroBatch
+from worker.training.mixing import Partners
 from worker.training.precision import Precision
 
 # N = samples of this rank in a step, K = classes
@@ -40,11 +42,27 @@ class Share:
     images_NCHW: torch.Tensor
     labels_N: torch.Tensor
     batch_samples: int
+    partners: Partners | None = None  # null: the images are not mixed
+
+    @property
+    def answers_N(self) -> torch.Tensor:
+        """What counts as right: the label, or the one with more weight where images are mixed."""
+        return self.partners.larger(self.labels_N) if self.partners else self.labels_N
+
+    def loss(self, logits_NK: torch.Tensor) -> torch.Tensor:
+        """The mean cross entropy of the network's scores."""
+        if self.partners:
+            return self.partners.loss(logits_NK, self.labels_N)
+        return F.cross_entropy(logits_NK, self.labels_N)
 
     def cut(self, pieces: int) -> Iterator["Share"]:
         """The share in pieces whose sizes differ by at most 1."""
-        both = zip(self.images_NCHW.tensor_split(pieces), self.labels_N.tensor_split(pieces), strict=True)
-        return (Share(images_MCHW, labels_M, self.batch_samples) for images_MCHW, labels_M in both)
+        parts = self.images_NCHW.tensor_split(pieces), self.labels_N.tensor_split(pieces)
+        partners = self.partners.cut(pieces) if self.partners else repeat(None, pieces)
+        return (
+            Share(images, labels, self.batch_samples, other)
+            for images, labels, other in zip(*parts, partners, strict=True)
+        )
 
 
 def train_epoch(
@@ -102,9 +120,9 @@ def _gradients(
     """
     with precision.autocast():
         logits_NK = model(share.images_NCHW)
-        loss = F.cross_entropy(logits_NK, share.labels_N)
+        loss = share.loss(logits_NK)
     scaler.scale(loss * weight).backward()
-    return row(loss, logits_NK, share.labels_N)
+    return row(loss, logits_NK, share.answers_N)
 
 
 def settle(network: nn.Module, example: Share, ranks: Ranks, precision: Precision) -> nn.Module:

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import tee
 
+import numpy as np
 import torch
 
 from app.contract.work import RunOrder
-from worker.training import augment, data, normalization, sampling
+from worker.training import augment, data, mixing, normalization, sampling
+from worker.training.augment import Pipeline
 from worker.training.data import LoadedData
 from worker.training.distributed import Ranks
 from worker.training.loader import Batch, Loader
 from worker.training.loop import Share
+from worker.training.mixing import Mix
 from worker.training.normalization import Normalization
 from worker.training.precision import Precision, choose
 
@@ -26,6 +30,7 @@ class Material:
     ranks: Ranks
     precision: Precision
     loaded: LoadedData
+    pipeline: Pipeline
     scaling: Normalization
     training: Loader
     validation: Loader
@@ -44,13 +49,25 @@ class Material:
     def shares(self, epoch: int, first_batch: int) -> Iterator[Share]:
         """This rank's part of each step of an epoch (from 0), beginning with `first_batch`."""
         training = self.order.spec.training
-        batches = sampling.batches(len(self.loaded.train), training.batch_size, self.ranks.world, training.seed, epoch)[
-            first_batch:
-        ]
-        mine = [sampling.share(batch, self.ranks.rank, self.ranks.world) for batch in batches]
-        for batch, loaded in zip(batches, self.training.train(epoch, mine), strict=True):
+        batches = sampling.batches(len(self.loaded.train), training.batch_size, self.ranks.world, training.seed, epoch)
+        left = batches[first_batch:]
+        mine = [sampling.share(batch, self.ranks.rank, self.ranks.world) for batch in left]
+        if self.pipeline.mixing:
+            partners = sampling.partners(np.concatenate(batches))
+            mixes = (mixing.plan(self.pipeline, share_N, partners, epoch) for share_N in mine)
+            yield from self._mixed(epoch, mixes, [len(batch) for batch in left])
+            return
+        for batch, loaded in zip(left, self.training.train(epoch, mine), strict=True):
             images_NCHW, labels_N = self._on_device(loaded)
             yield Share(images_NCHW, labels_N, len(batch))
+
+    def _mixed(self, epoch: int, mixes: Iterator[Mix], sizes: list[int]) -> Iterator[Share]:
+        """Each mix is drawn when the loader begins with its images, and waits for them."""
+        ahead, waiting = tee(mixes)
+        loaded = self.training.train(epoch, (mix.reading_R for mix in ahead))
+        for size, batch, mix in zip(sizes, loaded, waiting, strict=True):
+            images_NCHW, labels_N, partners = mix.mixed(*self._on_device(batch))
+            yield Share(images_NCHW, labels_N, size, partners)
 
     def validation_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """This rank's part of the validation images, each once."""
@@ -89,6 +106,7 @@ def prepare(order: RunOrder, ranks: Ranks, threads: int) -> Material:
         ranks,
         precision,
         loaded,
+        pipeline,
         normalization.fit(loaded.train, pipeline, threads),
         Loader(loaded.train, pipeline, threads, pinned=pinned),
         Loader(loaded.validation, pipeline, threads, pinned=pinned),

@@ -56,6 +56,18 @@ def batches(images: int, batch_size: int, ranks: int, seed: int, epoch: int) -> 
     return np.split(shuffled, batch_edges(images, batch_size, ranks)[1:-1])
 
 
+def partners(shuffled: Indices) -> Indices:
+    """Whom each sample is mixed with in an epoch: entry i is the partner of sample i, and i that of its partner.
+
+    Neighbours in the epoch's order, two by two: in a random order every other sample is equally likely, and neither
+    batches nor ranks have a part in it. The last of an odd number is left to itself.
+    """
+    pairs_K2 = shuffled[: len(shuffled) // 2 * 2].reshape(-1, 2)
+    found = np.arange(len(shuffled), dtype=np.int64)
+    found[pairs_K2] = pairs_K2[:, ::-1]
+    return found
+
+
 def share(batch: Indices, rank: int, ranks: int) -> Indices:
     """The part of a global batch that one rank computes: contiguous, sizes differing by at most 1."""
     return np.array_split(batch, ranks)[rank]

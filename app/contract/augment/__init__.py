@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.contract.augment.geometric import Border, CenterCrop, RandomAffine, RandomCrop, RandomFlip, RandomRotate
 from app.contract.augment.geometric import Resize as Resize
+from app.contract.augment.mixing import CutMix, Mixup
 from app.contract.augment.normalize import Normalize
 from app.contract.augment.photometric import ColorJitter, GaussianBlur, Grayscale, RandomErasing
 from app.contract.augment.policies import RandAugment, TrivialAugment
@@ -16,9 +17,12 @@ __all__ = [
     "Border",
     "CenterCrop",
     "ColorJitter",
+    "CutMix",
     "Evaluation",
     "GaussianBlur",
     "Grayscale",
+    "Mixing",
+    "Mixup",
     "Normalize",
     "RandAugment",
     "RandomAffine",
@@ -45,6 +49,8 @@ Augment = Annotated[
     | Grayscale
     | GaussianBlur
     | RandomErasing
+    | Mixup
+    | CutMix
     | Normalize,
     Field(discriminator="kind"),
 ]
@@ -53,6 +59,9 @@ Evaluation = Annotated[Resize | CenterCrop, Field(discriminator="kind")]
 
 Sizing = RandomCrop | Resize | CenterCrop
 """The kinds that set the size of what comes out."""
+
+Mixing = Mixup | CutMix
+"""The kinds that mix an image and its label with another's."""
 
 
 def counterpart(augment: Iterable[Augment]) -> Iterator[Evaluation]:

@@ -6,6 +6,7 @@ from app.contract.augment import (
     Augment,
     CenterCrop,
     GaussianBlur,
+    Mixing,
     Normalize,
     RandAugment,
     RandomAffine,
@@ -26,7 +27,8 @@ def order_problems(augment: Sequence[Augment]) -> Iterator[Problem]:
     """What stands where it cannot mean what its place says, with where to move it.
 
     Colours may change anywhere in the list: the result is the same. A rectangle that is then turned, or a blur that is
-    then shrunk, would be another one than the spec says, since both are done on the final image.
+    then shrunk, would be another one than the spec says, since both are done on the final image. What mixes two
+    final images comes behind everything that makes them.
     """
     for index, each in enumerate(augment):
         before = augment[:index]
@@ -38,3 +40,7 @@ def order_problems(augment: Sequence[Augment]) -> Iterator[Problem]:
         if isinstance(each, _SIZING) and any(isinstance(other, GaussianBlur) for other in before):
             detail = f"gaussian_blur works on the final image, in its pixels: move it behind {each.kind}."
             yield Problem(("augment", index), "after_gaussian_blur", detail)
+        mixing = next((other for other in before if isinstance(other, Mixing)), None)
+        if mixing and not isinstance(each, Mixing | Normalize):
+            detail = f"{mixing.kind} mixes two final images: move it behind {each.kind}, just before normalize."
+            yield Problem(("augment", index), f"after_{mixing.kind}", detail)

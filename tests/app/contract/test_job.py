@@ -240,10 +240,38 @@ class TestEvaluation:
         ([{"kind": "random_erasing"}, {"kind": "trivial_augment"}], "after_random_erasing"),
         ([{"kind": "gaussian_blur"}, {"kind": "resize", "size": [32, 32]}], "after_gaussian_blur"),
         ([{"kind": "normalize"}, {"kind": "color_jitter", "hue": 0.1}], "after_normalize"),
+        ([{"kind": "normalize"}, {"kind": "mixup"}], "after_normalize"),
+        ([{"kind": "mixup"}, {"kind": "random_flip"}], "after_mixup"),
+        ([{"kind": "mixup"}, {"kind": "color_jitter", "hue": 0.1}], "after_mixup"),
+        ([{"kind": "cutmix"}, {"kind": "resize", "size": [32, 32]}], "after_cutmix"),
+        ([{"kind": "cutmix"}, {"kind": "random_erasing"}], "after_cutmix"),
     ],
 )
 def test_what_would_mean_something_else_at_its_place_is_refused(augment: list[Any], code: str) -> None:
     assert refusals(spec(augment=augment)) == {("augment", 1): code}
+
+
+def test_a_refusal_says_where_to_move_what_mixes() -> None:
+    body = spec(augment=[{"kind": "cutmix"}, {"kind": "mixup"}, {"kind": "random_flip"}, {"kind": "normalize"}])
+    with pytest.raises(ValidationError, match="cutmix mixes two final images: move it behind random_flip, just before"):
+        JobSpec.model_validate(body)
+
+
+@pytest.mark.parametrize("kinds", [["mixup"], ["cutmix"], ["mixup", "cutmix"], ["cutmix", "mixup"]])
+def test_what_mixes_stands_last_but_for_normalize_and_is_left_out_of_evaluation(kinds: list[str]) -> None:
+    augment = [{"kind": "random_crop", "size": [16, 16], "scale": [0.5, 1]}, *({"kind": kind} for kind in kinds)]
+    resolved = JobSpec.model_validate(spec(augment=augment)).resolved()
+    assert [each.kind for each in resolved.augment] == ["random_crop", *kinds, "normalize"]
+    assert [each.kind for each in resolved.evaluation] == ["resize"]
+    bare = JobSpec.model_validate(spec(augment=augment[1:])).resolved()
+    assert [each.kind for each in bare.augment] == ["resize", *kinds, "normalize"]
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+@pytest.mark.parametrize("fields", [{"alpha": 0}, {"alpha": -1}, {"alpha": 101}, {"probability": 1.1}, {"alpha": "1"}])
+def test_what_mixes_has_limits(kind: str, fields: dict[str, Any]) -> None:
+    (where,) = fields
+    assert set(refusals(spec(augment=[{"kind": kind, **fields}]))) == {("augment", 0, kind, where)}
 
 
 def test_colours_may_change_anywhere_before_normalize() -> None:

@@ -12,7 +12,8 @@ RULES = {
     "missing", "outside_roots", "bad_path", "empty", "one_class", "unknown_dataset", "dataset_not_ready",
     "unknown_job", "job_not_succeeded", "unknown_model",
     # between the fields of a spec
-    "not_divisible", "too_long", "after_normalize", "after_random_erasing", "after_gaussian_blur", "other_size",
+    "not_divisible", "too_long", "after_normalize", "after_random_erasing", "after_gaussian_blur",
+    "after_mixup", "after_cutmix", "other_size",
     "does_nothing", "larger_than_image", "too_many_pixels", "length", "range", "needs_scale", "excludes_scale",
     "incomplete",
 }  # fmt: skip

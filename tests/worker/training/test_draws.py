@@ -1,10 +1,12 @@
 """The generator against its published answers, and what makes it fit for images: independence of everything else."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.stats
 
 from worker.training.draws import Draw, philox4x32
 
@@ -73,6 +75,27 @@ def test_chances_are_kept_and_certain_at_both_ends() -> None:
     assert not Draw(0, 0, 0, SAMPLES).chance(0).any()
     assert Draw(0, 0, 0, SAMPLES).chance(1).all()
     assert abs(Draw(0, 0, 0, SAMPLES).chance(0.3).mean() - 0.3) < 5 * np.sqrt(0.21 / len(SAMPLES))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 0.5, 1.0, 3.0, 100.0])
+def test_symmetric_betas_are_distributed_as_their_name_says(alpha: float) -> None:
+    values = Draw(0, 0, 0, SAMPLES).symmetric_beta(alpha)
+    assert values.min() >= 0
+    assert values.max() <= 1
+    grid = np.linspace(0.001, 0.999, 999)  # most of Beta(0.01, 0.01) lies nearer to 0 and 1 than a double can tell
+    found = np.searchsorted(np.sort(values), grid, side="right") / len(SAMPLES)
+    distance = np.abs(found - scipy.stats.beta(alpha, alpha).cdf(grid)).max()
+    assert distance < 2.5 / np.sqrt(len(SAMPLES))  # Kolmogorov: exceeded once in 130,000
+    variance = 1 / (4 * (2 * alpha + 1))
+    assert abs(values.mean() - 0.5) < 5 * np.sqrt(variance / len(SAMPLES))
+
+
+def test_symmetric_betas_exist_for_the_extreme_uniforms() -> None:
+    for uniform, turn in itertools.product((0.0, 2.0**-53, 0.5, 1 - 2.0**-53), (0.0, 0.25, 0.5, 0.75, 1 - 2.0**-53)):
+        draw = Draw(0, 0, 0, np.arange(1))
+        draw.uniforms = lambda _count, pair=(uniform, turn): np.array(pair)[:, None]  # type: ignore[method-assign]
+        for alpha in (0.01, 0.2, 1.0, 100.0):
+            assert 0 <= draw.symmetric_beta(alpha)[0] <= 1
 
 
 def correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:

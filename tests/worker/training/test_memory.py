@@ -16,6 +16,7 @@ from worker.training.errors import RunFailure
 from worker.training.evaluation import evaluate
 from worker.training.loop import Share, Trainee, train_epoch
 from worker.training.memory import MicroBatch, TooLarge, least_images, ran_out, smaller_of
+from worker.training.mixing import Partners
 from worker.training.opencv import cv2
 from worker.training.precision import Precision
 
@@ -99,11 +100,12 @@ def test_of_two_limits_the_stricter_counts_and_none_is_no_limit() -> None:
     assert [smaller_of(*both) for both in [(None, None), (4, None), (None, 5), (4, 5)]] == [None, 4, 5, 4]
 
 
-def weights_after_a_step(most: int | None, norm: type[nn.Module]) -> torch.Tensor:
+def weights_after_a_step(most: int | None, norm: type[nn.Module], *, mixed: bool = False) -> torch.Tensor:
     """Of a small fp64 network, after one step on 11 images in pieces of at most `most`."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), norm(6), nn.ReLU(), nn.Linear(6, 3)).double()
-    share = Share(torch.randn(11, 3, 2, 2, dtype=torch.float64), torch.arange(11) % 3, 11)
+    partners = Partners(torch.arange(1, 12) % 3, torch.linspace(0, 1, 11, dtype=torch.float64)) if mixed else None
+    share = Share(torch.randn(11, 3, 2, 2, dtype=torch.float64), torch.arange(11) % 3, 11, partners)
     trainee = Trainee(
         network=network,
         wrapped=network,
@@ -120,10 +122,16 @@ def weights_after_a_step(most: int | None, norm: type[nn.Module]) -> torch.Tenso
     return torch.cat([weight.detach().flatten() for weight in network.parameters()])
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("most", [1, 4, 10])
-def test_gradients_of_pieces_add_up_to_those_of_the_batch(most: int) -> None:
-    whole = weights_after_a_step(None, nn.LayerNorm)
-    torch.testing.assert_close(weights_after_a_step(most, nn.LayerNorm), whole, atol=1e-14, rtol=0)
+def test_gradients_of_pieces_add_up_to_those_of_the_batch(most: int, mixed: bool) -> None:
+    whole = weights_after_a_step(None, nn.LayerNorm, mixed=mixed)
+    torch.testing.assert_close(weights_after_a_step(most, nn.LayerNorm, mixed=mixed), whole, atol=1e-14, rtol=0)
+
+
+def test_the_partners_labels_have_a_part_in_the_gradients() -> None:
+    plain, mixed = (weights_after_a_step(4, nn.LayerNorm, mixed=mixed) for mixed in (False, True))
+    assert (plain - mixed).abs().max() > 1e-4
 
 
 def test_batch_statistics_are_those_of_a_piece() -> None:

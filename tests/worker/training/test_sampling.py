@@ -46,3 +46,21 @@ def test_each_validation_image_is_scored_exactly_once_over_all_ranks(images: int
     shares = [batch for rank in range(ranks) for batch in sampling.evaluation_shares(images, 50, rank, ranks)]
     assert sorted(np.concatenate(shares)) == list(range(images))
     assert max(map(len, shares)) <= 50
+
+
+@pytest.mark.parametrize("images", [2, 3, 64, 129])
+def test_everyone_has_one_partner_whose_partner_he_is_but_the_last_of_an_odd_number(images: int) -> None:
+    shuffled = sampling.order(images, seed=3, epoch=2)
+    partners = sampling.partners(shuffled)
+    assert (partners[partners] == np.arange(images)).all()
+    alone = np.flatnonzero(partners == np.arange(images))
+    assert alone.tolist() == ([shuffled[-1]] if images % 2 else [])
+    assert partners[shuffled[0]] == shuffled[1]
+
+
+def test_over_many_epochs_every_other_sample_is_as_likely_a_partner() -> None:
+    counts = np.zeros((9, 9))
+    for epoch in range(9_000):
+        counts[np.arange(9), sampling.partners(sampling.order(9, seed=0, epoch=epoch))] += 1
+    expected = 9_000 / 9  # the diagonal too: each is the last of the odd number in one epoch of nine
+    assert ((counts - expected) ** 2 / expected).sum() < 81 + 6 * np.sqrt(2 * 81)

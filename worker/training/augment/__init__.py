@@ -1,8 +1,8 @@
 """How training images are varied: planned as one matrix for each image, executed in one resample.
 
 To add a kind: a class in app/contract/augment/, and a file here named after its `kind` with `build(spec)`, which gives
-a `Geometric` (it moves pixels), a `Photometric` (it changes values), both of them, or a `Normalizing` (it acts on the
-device, after everything else).
+a `Geometric` (it moves pixels), a `Photometric` (it changes values), both of them, a `Mixing` (it mixes an image and
+its label with another's, on the device), or a `Normalizing` (it acts on the device, after everything else).
 
 - A geometric kind touches no pixel. It gives 3x3 matrices from its output pixels to its input pixels, one for each
   image (worker/training/geometry.py has the makings). `Pipeline` multiplies the list into one matrix from the final
@@ -10,6 +10,8 @@ device, after everything else).
   corners.
 - A photometric kind gives steps (worker/training/pixels.py, colour.py) that are done to the final image. Colour maps
   that follow one another become one.
+- A mixing kind gives a `Blend` (worker/training/blend.py), which worker/training/mixing.py does. Of several in a list
+  each image is given to one, all equally likely.
 - Numbers come from the `Draw` it is given and from nowhere else: a function of seed, epoch, sample index, place in the
   list and number of the draw. Every image draws at each call, also when it is not used.
 - `border` is what shows where the source image ends. The source ends once, so one border holds for an image: that of
@@ -28,7 +30,8 @@ import numpy.typing as npt
 
 from app.contract.augment import Augment, Border
 from app.contract.job import JobSpec
-from worker.training import geometry, resample
+from worker.training import blend, geometry, resample
+from worker.training.blend import Blend
 from worker.training.colour import ColourMap
 from worker.training.draws import Draw, Notes
 from worker.training.geometry import Array, Size
@@ -55,6 +58,13 @@ class Photometric:
     """A step that changes values of final images, which have the given size."""
 
     steps: Callable[[Draw, Size], list[PixelStep]]
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """A step that mixes final images, which have the given size, with their partners."""
+
+    blends: Callable[[Draw, Size], Blend]
 
 
 @dataclass(frozen=True)
@@ -93,9 +103,18 @@ Steps = Sequence[tuple[int, Step]]
 class Pipeline:
     """The augmentations of one job, ready to plan and to run on the CPU. Thread-safe: it keeps no state."""
 
-    def __init__(self, seed: int, training: Steps, evaluation: Steps, size: Size, normalizing: Normalizing) -> None:
+    def __init__(
+        self,
+        seed: int,
+        training: Steps,
+        evaluation: Steps,
+        size: Size,
+        normalizing: Normalizing,
+        mixing: Sequence[tuple[int, Mixing]] = (),
+    ) -> None:
         self.size = size
         self.normalizing = normalizing
+        self.mixing = mixing
         self._seed = seed
         self._training = training
         self._evaluation = evaluation
@@ -107,6 +126,15 @@ class Pipeline:
     def evaluation_plan(self, sizes_N2: Array) -> Plan:
         """How images of the given source sizes look in evaluation."""
         return self._plan(self._evaluation, sizes_N2, np.zeros(len(sizes_N2), np.int64), 0)
+
+    def blend(self, indices_N: npt.NDArray[np.int64], epoch: int) -> Blend:
+        """How the images of the samples are mixed with their partners' in `epoch`. There must be a mixing step."""
+        draws = [Draw(self._seed, epoch, position, indices_N) for position, _ in self.mixing]
+        if len(draws) == 1:
+            return self.mixing[0][1].blends(draws[0], self.size)
+        turns_N = (draws[0].uniforms(1)[0] * len(draws)).astype(np.int64)
+        drawn = zip(draws, self.mixing, strict=True)
+        return blend.one_of([step.blends(draw, self.size) for draw, (_, step) in drawn], turns_N)
 
     def train_NHWC(self, images: Sequence[Image], indices_N: npt.NDArray[np.int64], epoch: int) -> Image:
         """The images as the network sees them in `epoch`. `indices`: their numbers in the training set."""
@@ -154,12 +182,14 @@ def compile(spec: JobSpec) -> Pipeline:
     resolved = spec.resolved()
     training = _built(resolved.augment)
     normalizing = next(step for _, step in training if isinstance(step, Normalizing))
+    on_device = Mixing | Normalizing
     return Pipeline(
         resolved.training.seed,
-        [(position, step) for position, step in training if not isinstance(step, Normalizing)],
+        [(position, step) for position, step in training if not isinstance(step, on_device)],
         _built(resolved.evaluation),
         resolved.image_size,
         normalizing,
+        [(position, step) for position, step in training if isinstance(step, Mixing)],
     )
 
 

@@ -2,14 +2,14 @@
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from pydantic import TypeAdapter
 
-from app.contract.augment import Augment
+from app.contract.augment import Augment, Mixing
 from app.contract.job import JobSpec
 from app.contract.spec import kinds
 from worker.training import augment
@@ -20,6 +20,8 @@ Image = npt.NDArray[np.uint8]
 
 EXAMPLES = [pytest.param(example, id=f"{kind}-{number}") for kind, cls in kinds(Augment).items() for number, example in enumerate(cls.examples)]  # fmt: skip  # noqa: E501
 DETERMINISTIC = {"resize", "center_crop", "normalize"}
+MIXING = {cls.model_fields["kind"].default for cls in get_args(Mixing)}  # tests/worker/training/test_mixing.py
+"""What they draw is done to labels too, behind the pipeline."""
 MOVING = [
     example
     for example in EXAMPLES
@@ -80,7 +82,7 @@ def test_what_is_random_differs_by_epoch_seed_and_sample_and_nothing_else_does(e
         compiled(example, seed=1).train_NHWC(images, INDICES, 0),
         compiled(example).train_NHWC(images, INDICES + 1, 0),
     ]
-    is_random = example["kind"] not in DETERMINISTIC
+    is_random = example["kind"] not in DETERMINISTIC | MIXING
     assert all((other != made).any() == is_random for other in others)
     assert (made != made[0]).any() == is_random
 
