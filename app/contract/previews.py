@@ -100,6 +100,18 @@ class Drawn(View):
     values: dict[str, Value]
 
 
+class MixedWith(View):
+    """The training image that an image was mixed with, and how much of it."""
+
+    sample: int
+    name: str
+    label: str
+    weight: float = Field(description="Of the image's own label, in [0, 1]; that of the partner's is the rest.")
+    box: tuple[int, int, int, int] = Field(
+        description="[top, left, height, width]: what is the partner's alone; of no area for `mixup`."
+    )
+
+
 class PreviewImage(View):
     """A training image as the network sees it in one epoch."""
 
@@ -113,6 +125,7 @@ class PreviewImage(View):
         description="2x3: from (x, y, 1), a pixel of this image, to the pixel of the source image that it shows."
     )
     border: Border | None = Field(description="What stands beyond the source's edges; null where nothing does.")
+    mixed: MixedWith | None = Field(None, description="With `mixup` or `cutmix`; null where it was left alone.")
 
 
 class PreviewOriginal(View):

@@ -175,6 +175,7 @@ PREVIEW = {
             ],
             "matrix": [[0.214, 0.027, -0.28], [-0.028, 0.223, 0.36]],
             "border": "reflect",
+            "mixed": None,
         }
     ],
     "originals": [{"sample": 1093, "name": "1367", "label": "3", "height": 8, "width": 8, "png": _PIXEL}],

@@ -18,10 +18,20 @@ from pydantic import BaseModel
 
 from app.contract.failures import FailureCode, failure
 from app.contract.models import Timm
-from app.contract.previews import Drawn, Preview, PreviewFiles, PreviewImage, PreviewOriginal, PreviewSpec, StoredFile
+from app.contract.previews import (
+    Drawn,
+    MixedWith,
+    Preview,
+    PreviewFiles,
+    PreviewImage,
+    PreviewOriginal,
+    PreviewSpec,
+    StoredFile,
+)
 from app.contract.work import PreviewTask, RunOrder
 from worker.training import augment, data, pictures, sampling
 from worker.training.augment import Explained, Pipeline
+from worker.training.blend import Blend
 from worker.training.data import LoadedData
 from worker.training.errors import RunFailure
 from worker.training.images import Image
@@ -33,6 +43,24 @@ Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """Images and their partners, as worker/training/mixing.py mixes them on the device; here in whole values."""
+
+    images_NHWC: Image
+    partners_S: Indices
+    blend: Blend
+
+    def told(self, number: int, loaded: LoadedData) -> MixedWith | None:
+        """Whom an image was mixed with."""
+        partner, weight = int(self.partners_S[number]), float(self.blend.weights_N[number])
+        if weight == 1:
+            return None
+        label = loaded.classes[loaded.train.labels_N[partner]]
+        box = self.blend.boxes_N4[number].tolist()
+        return MixedWith(sample=partner, name=loaded.train_names[partner], label=label, weight=weight, box=box)
+
+
+@dataclass(frozen=True)
 class Shown:
     """The chosen images in all their looks."""
 
@@ -41,7 +69,14 @@ class Shown:
     originals: Image
     """S x H x W x C: as they are evaluated."""
     epochs: list[Explained]
-    """As training shows them, epoch by epoch."""
+    """As training shows them, epoch by epoch; where labels are mixed, before that."""
+    mixes: list[Mixed | None]
+    """The same, mixed; null where the list mixes nothing."""
+
+    def image(self, epoch: int, number: int) -> Image:
+        """Image `number` of those that are shown, as the network sees it."""
+        mixed = self.mixes[epoch]
+        return (mixed or self.epochs[epoch]).images_NHWC[number]
 
 
 def choose(labels_N: npt.NDArray[np.int64], seed: int, count: int) -> Indices:
@@ -56,11 +91,34 @@ def choose(labels_N: npt.NDArray[np.int64], seed: int, count: int) -> Indices:
     return chosen[np.argsort(labels_N[chosen], kind="stable")]
 
 
-def look(loaded: LoadedData, pipeline: Pipeline, indices_S: Indices, epochs: int) -> Shown:
+def look(loaded: LoadedData, pipeline: Pipeline, indices_S: Indices, epochs: int, seed: int) -> Shown:
     """All that is shown of the images. Raises RunFailure when one cannot be read any more."""
-    sources = [loaded.train.read(int(index)) for index in indices_S]
+    sources = _read(loaded, indices_S)
     looks = [pipeline.explain(sources, indices_S, epoch) for epoch in range(epochs)]
-    return Shown(indices_S, sources, pipeline.evaluate_NHWC(sources), looks)
+    mixes = [
+        _mixed(loaded, pipeline, indices_S, each.images_NHWC, (seed, epoch)) if pipeline.mixing else None
+        for epoch, each in enumerate(looks)
+    ]
+    return Shown(indices_S, sources, pipeline.evaluate_NHWC(sources), looks, mixes)
+
+
+def _mixed(
+    loaded: LoadedData, pipeline: Pipeline, indices_S: Indices, own_SHWC: Image, seed_epoch: tuple[int, int]
+) -> Mixed:
+    seed, epoch = seed_epoch
+    partners_S = sampling.partners(sampling.order(len(loaded.train), seed, epoch))[indices_S]
+    others_SHWC = pipeline.train_NHWC(_read(loaded, partners_S), partners_S, epoch)
+    blend = pipeline.blend(indices_S, epoch)
+    keep_SHW1 = np.empty((*own_SHWC.shape[:3], 1))
+    for keep_HW1, keep, (top, left, height, width) in zip(keep_SHW1, blend.keep_N, blend.boxes_N4, strict=True):
+        keep_HW1[...] = keep
+        keep_HW1[top : top + height, left : left + width] = 0
+    made_SHWC = np.rint(others_SHWC + keep_SHW1 * (own_SHWC.astype(np.float64) - others_SHWC))
+    return Mixed(made_SHWC.astype(np.uint8), partners_S, blend)
+
+
+def _read(loaded: LoadedData, indices_S: Indices) -> list[Image]:
+    return [loaded.train.read(int(index)) for index in indices_S]
 
 
 def document(task: PreviewTask, loaded: LoadedData, shown: Shown) -> Preview:
@@ -70,9 +128,9 @@ def document(task: PreviewTask, loaded: LoadedData, shown: Shown) -> Preview:
     return Preview(
         spec=_spec(task),
         images=[
-            _image(task, look, *fact, number=number, epoch=epoch)
+            _image(task, loaded, shown, *fact, number=number, epoch=epoch)
             for number, fact in enumerate(facts)
-            for epoch, look in enumerate(shown.epochs)
+            for epoch in range(task.epochs)
         ],
         originals=[
             PreviewOriginal(
@@ -97,7 +155,7 @@ def make(task: PreviewTask, scratch: Path) -> PreviewFiles:
     """
     loaded, pipeline = data.load(_checked_in(scratch, task.order)), augment.compile(task.order.spec)
     indices_S = choose(loaded.train.labels_N, task.order.spec.training.seed, task.count)
-    shown = look(loaded, pipeline, indices_S, task.epochs)
+    shown = look(loaded, pipeline, indices_S, task.epochs, task.order.spec.training.seed)
     folder = Path(task.order.paths.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     return PreviewFiles(
@@ -133,8 +191,9 @@ def _spec(task: PreviewTask) -> PreviewSpec:
 
 
 def _image(
-    task: PreviewTask, look: Explained, sample: int, name: str, label: str, *, number: int, epoch: int
+    task: PreviewTask, loaded: LoadedData, shown: Shown, sample: int, name: str, label: str, *, number: int, epoch: int
 ) -> PreviewImage:
+    look, mixed = shown.epochs[epoch], shown.mixes[epoch]
     kinds = [each.kind for each in task.order.spec.augment]
     drawn = [
         Drawn(
@@ -149,10 +208,11 @@ def _image(
         name=name,
         label=label,
         epoch=epoch,
-        png=_png(look.images_NHWC[number]),
+        png=_png(shown.image(epoch, number)),
         drawn=drawn,
         matrix=look.plan.matrices_N33[number, :2].tolist(),
         border=look.plan.borders[number],
+        mixed=mixed.told(number, loaded) if mixed else None,
     )
 
 
@@ -161,8 +221,17 @@ def _row(loaded: LoadedData, shown: Shown, number: int) -> Iterator[Tile]:
     label = int(loaded.train.labels_N[index])
     name = pictures.caption(loaded.classes[label], label)
     yield Tile(shown.originals[number], (name, f"#{index} evaluated"))
-    for epoch, look in enumerate(shown.epochs):
-        yield Tile(look.images_NHWC[number], (name, f"#{index} epoch {epoch}"))
+    for epoch, mixed in enumerate(shown.mixes):
+        told = mixed.told(number, loaded) if mixed else None
+        yield Tile(shown.image(epoch, number), (_label(name, told, loaded), f"#{index} epoch {epoch}"))
+
+
+def _label(name: str, told: MixedWith | None, loaded: LoadedData) -> str:
+    """`cat`, or `70% cat 30% dog`."""
+    if told is None:
+        return name
+    other = pictures.caption(told.label, loaded.classes.index(told.label))
+    return f"{told.weight:.0%} {name} {1 - told.weight:.0%} {other}"
 
 
 def _png(image: Image) -> str:

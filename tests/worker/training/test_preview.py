@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sklearn.datasets
+import torch
 
 from app.contract.augment import Augment
 from app.contract.data import Registered
@@ -20,7 +21,7 @@ from app.contract.previews import Preview, PreviewFiles, PreviewSpec
 from app.contract.spec import kinds
 from app.contract.work import Paths, PreviewTask, RunOrder
 from tests.support.image_sets import image_folder, write
-from worker.training import augment, data, preview
+from worker.training import augment, data, mixing, preview, sampling
 from worker.training.errors import RunFailure
 from worker.training.loader import Loader
 from worker.training.opencv import cv2
@@ -119,6 +120,31 @@ def test_what_was_drawn_stands_beside_each_image(tmp_path: Path) -> None:
         assert np.array(each.matrix).shape == (2, 3)
     assert [(each.sample, each.epoch) for each in shown.images] == [(each.sample, e) for each in shown.originals for e in (0, 1)]  # fmt: skip  # noqa: E501
     assert shown.spec == PreviewSpec.model_validate({"dataset": DIGITS, "augment": LIST, "count": 3, "epochs": 2}).resolved()  # fmt: skip  # noqa: E501
+
+
+@pytest.mark.parametrize("kinds_of_mixing", [["mixup"], ["cutmix"], ["mixup", "cutmix"]])
+def test_mixed_images_are_those_that_the_device_mixes(tmp_path: Path, kinds_of_mixing: list[str]) -> None:
+    entries = [LIST[0], *({"kind": kind, "probability": 0.7} for kind in kinds_of_mixing)]
+    given = task(tmp_path, augment=entries, seed=5, count=20, epochs=2)
+    _, shown = made(given)
+    loaded, pipeline = data.load(given.order), augment.compile(given.order.spec)
+    for epoch in range(2):
+        mine = [each for each in shown.images if each.epoch == epoch]
+        indices = np.array([each.sample for each in mine])
+        partners = sampling.partners(sampling.order(len(loaded.train), 5, epoch))
+        mix = mixing.plan(pipeline, indices, partners, epoch)
+        read = pipeline.train_NHWC([loaded.train.read(int(n)) for n in mix.reading_R], mix.reading_R, epoch)
+        floats = torch.from_numpy(read).permute(0, 3, 1, 2).double()
+        fed, labels, others = mix.mixed(floats, torch.from_numpy(loaded.train.labels_N[mix.reading_R]))
+        for number, each in enumerate(mine):
+            assert np.abs(pixels(each.png) - fed[number].permute(1, 2, 0).numpy()).max() <= 0.5 + 1e-9
+            assert loaded.classes[labels[number]] == each.label
+            told = each.mixed
+            assert (told is None) == (others.weights_N[number] == 1)
+            if told:
+                assert told.weight == pytest.approx(float(others.weights_N[number]))
+                assert (told.sample, told.label) == (partners[each.sample], loaded.classes[others.labels_N[number]])
+    assert 0 < sum(each.mixed is None for each in shown.images) < 40
 
 
 def test_samples_come_from_each_class_in_turn() -> None:
@@ -234,7 +260,7 @@ def test_a_file_that_changes_meanwhile_is_named(tmp_path: Path) -> None:
     for file in folder.rglob("*.png"):
         file.write_bytes(b"")
     with pytest.raises(RunFailure, match=r"(cats|dogs)/\d\.png .* could be read when"):
-        preview.look(loaded, augment.compile(given.order.spec), np.arange(3), 1)
+        preview.look(loaded, augment.compile(given.order.spec), np.arange(3), 1, 0)
 
 
 def test_names_in_any_script_are_whole_in_the_document_and_readable_in_the_grid(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from worker.training.augment import Explained, Pipeline
 Image = npt.NDArray[np.uint8]
 
 EXAMPLES = [pytest.param(example, id=f"{kind}-{number}") for kind, cls in kinds(Augment).items() for number, example in enumerate(cls.examples)]  # fmt: skip  # noqa: E501
-DETERMINISTIC = {"resize", "center_crop", "normalize"}
+DETERMINISTIC = {"resize", "center_crop", "normalize", "mixup", "cutmix"}
+"""Before images are mixed, which is done behind the pipeline."""
 INDICES = np.arange(60) * 7
 
 
