@@ -34,6 +34,7 @@ class Timm(Spec):
     kind: Literal["timm"] = "timm"
     name: Annotated[str, AfterValidator(_known_to_timm)] = Field(
         max_length=200,
+        pattern=r"^[^\x00]+$",
         description="Architecture, with or without a pretrained tag: `resnet18`, `resnet18.a1_in1k`.",
     )
     channels: Literal[1, 3] = Field(3, description="1 trains on luminance, 3 on RGB.")

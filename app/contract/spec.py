@@ -13,7 +13,7 @@ Number = Annotated[float, Strict()]
 Flag = Annotated[bool, Strict()]
 
 Probability = Annotated[Number, Field(ge=0, le=1)]
-ModulePattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+ModulePattern = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 
 
 def _kind_is_required(schema: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ QUICK = settings(
 )
 """Some hundred steps. Every run is another one: `TRAINYARD_TEST_SEED` repeats the one that a failure names."""
 
-LONG = settings(QUICK, max_examples=220)
+LONG = settings(QUICK, max_examples=250)
 """10,000 steps."""
 
 MET = (
