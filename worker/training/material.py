@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from app.contract.work import RunOrder
-from worker.training import augment, data, normalization, sampling
+from worker.training import augment, data, executors, normalization, sampling
 from worker.training.data import LoadedData
 from worker.training.distributed import Ranks
 from worker.training.loader import Batch, Loader
@@ -83,13 +83,13 @@ def prepare(order: RunOrder, ranks: Ranks, threads: int) -> Material:
     precision = choose(order.spec.training.precision, ranks.device)
     loaded = data.load(order)
     pipeline = augment.compile(order.spec)
-    pinned = ranks.device.type == "cuda"
+    executor = executors.choose(pipeline, ranks.device)
     return Material(
         order,
         ranks,
         precision,
         loaded,
         normalization.fit(loaded.train, pipeline, threads),
-        Loader(loaded.train, pipeline, threads, pinned=pinned),
-        Loader(loaded.validation, pipeline, threads, pinned=pinned),
+        Loader(loaded.train, pipeline, threads, executor=executor),
+        Loader(loaded.validation, pipeline, threads, executor=executor),
     )

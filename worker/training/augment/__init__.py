@@ -81,7 +81,7 @@ Steps = Sequence[tuple[int, Step]]
 
 
 class Pipeline:
-    """The augmentations of one job, ready to plan and to run on the CPU. Thread-safe: it keeps no state."""
+    """The augmentations of one job, ready to plan, and to run on the CPU. Thread-safe: it keeps no state."""
 
     def __init__(self, seed: int, training: Steps, evaluation: Steps, size: Size, normalizing: Normalizing) -> None:
         self.size = size
@@ -100,11 +100,11 @@ class Pipeline:
 
     def train_NHWC(self, images: Sequence[Image], indices_N: npt.NDArray[np.int64], epoch: int) -> Image:
         """The images as the network sees them in `epoch`. `indices`: their numbers in the training set."""
-        return self._run(images, self.train_plan(_sizes(images), indices_N, epoch))
+        return self.run(images, self.train_plan(_sizes(images), indices_N, epoch))
 
     def evaluate_NHWC(self, images: Sequence[Image]) -> Image:
         """The images as the network sees them in evaluation."""
-        return self._run(images, self.evaluation_plan(_sizes(images)))
+        return self.run(images, self.evaluation_plan(_sizes(images)))
 
     def _plan(self, steps: Steps, sizes_N2: Array, indices_N: npt.NDArray[np.int64], epoch: int) -> Plan:
         def draw(position: int) -> Draw:
@@ -116,7 +116,8 @@ class Pipeline:
         pixels = [made for drawn, step in photometric for made in step.steps(drawn, self.size)]
         return Plan(matrices_N33, borders, _joined(pixels))
 
-    def _run(self, images: Sequence[Image], plan: Plan) -> Image:
+    def run(self, images: Sequence[Image], plan: Plan) -> Image:
+        """The images as `plan` says: N x H x W x C, one by one. worker.training.batched makes them all at once."""
         channels = images[0].shape[2] if images else 3
         out_NHWC = np.empty((len(images), *self.size, channels), np.uint8)
         for number, image in enumerate(images):
