@@ -201,7 +201,8 @@ def test_a_composition_is_the_sequence_within_the_error_of_resampling(
 ) -> None:
     size = (90, 90)
     one_step = turn(size, first)
-    another = turn(size, second) @ np.array([[scale, 0, shift], [0, scale, -shift / 2], [0, 0, 1]])
+    larger = geometry.about(geometry.centres(one(size)), scale * np.eye(2)[None])[0]
+    another = turn(size, second) @ larger @ geometry.translation(np.array([[shift, -shift / 2]]))[0]
     another = flip(size, 0) @ another if mirrored else another
     image = SMOOTH.photograph(size)
     together = warp(image, one_step @ another, size, "reflect").astype(float)
