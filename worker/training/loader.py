@@ -12,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from worker.training.augment import Image, Pipeline
+from worker.training.augment import Pipeline, Plan
+from worker.training.executors import Executor, Making, OnHost
+from worker.training.geometry import Array
 from worker.training.images import Images
 
 # N = images in the batch, H W = height and width of what the network sees, C = channels
 
 Indices = npt.NDArray[np.int64]
-Make = Callable[[list[Image], Indices], Image]
+PlanOf = Callable[[Array, Indices], Plan]  # of the sizes of some images, and their numbers
 
 _AHEAD = 2  # batches in the making while the network works on one
 _CHUNK = 32  # images that one thread takes at a time
@@ -34,13 +36,14 @@ class Batch(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    batch: Batch
+    making: Making
+    labels_N: torch.Tensor
     parts: list[Future[None]]
 
     def finished(self) -> Batch:
         for part in self.parts:
             part.result()
-        return self.batch
+        return Batch(self.making.result(), self.labels_N)
 
     def abandon(self) -> None:
         """Return when no thread works on it any more."""
@@ -54,23 +57,25 @@ class _Begun(NamedTuple):
 class Loader:
     """Makes batches of one set of images. The same for any number of threads and any size of batch."""
 
-    def __init__(self, images: Images, pipeline: Pipeline, threads: int = 1, *, pinned: bool = False) -> None:
-        """`threads` read and resample; none is started before the first batch is asked for.
+    def __init__(
+        self, images: Images, pipeline: Pipeline, threads: int = 1, *, executor: Executor | None = None
+    ) -> None:
+        """`threads` read, and resample or cut; none is started before the first batch is asked for.
 
-        `pinned`: in page-locked memory, so that copies to a GPU can be asynchronous.
+        `executor`: makes the batches; null: on the host.
         """
         self._images = images
         self._pipeline = pipeline
-        self._pinned = pinned
+        self._executor = executor or OnHost(pipeline)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
 
     def train(self, epoch: int, batches: Iterable[Indices]) -> Iterator[Batch]:
         """The batches of `epoch`, counted from 0, augmented. A failure to read is raised where its batch would come."""
-        return self._ahead(batches, lambda images, indices_N: self._pipeline.train_NHWC(images, indices_N, epoch))
+        return self._ahead(batches, lambda sizes_N2, indices_N: self._pipeline.train_plan(sizes_N2, indices_N, epoch))
 
     def evaluate(self, batches: Sequence[Indices]) -> Iterator[Batch]:
         """The batches at evaluation geometry."""
-        return self._ahead(batches, lambda images, _indices_N: self._pipeline.evaluate_NHWC(images))
+        return self._ahead(batches, lambda sizes_N2, _indices_N: self._pipeline.evaluation_plan(sizes_N2))
 
     def close(self) -> None:
         """Stop the threads; iterators that are still open cannot go on."""
@@ -82,11 +87,11 @@ class Loader:
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
 
-    def _ahead(self, batches: Iterable[Indices], make: Make) -> Iterator[Batch]:
+    def _ahead(self, batches: Iterable[Indices], plan_of: PlanOf) -> Iterator[Batch]:
         begun: deque[_Begun] = deque()
         try:
             for indices_N in batches:
-                begun.append(self._begin(np.asarray(indices_N, np.int64), make))
+                begun.append(self._begin(np.asarray(indices_N, np.int64), plan_of))
                 if len(begun) > _AHEAD:
                     yield begun.popleft().finished()
             while begun:
@@ -95,15 +100,14 @@ class Loader:
             for rest in begun:
                 rest.abandon()
 
-    def _begin(self, indices_N: Indices, make: Make) -> _Begun:
-        height, width = self._pipeline.size
-        shape = (len(indices_N), height, width, self._images.channels)
-        images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
-        out_NHWC = images_NHWC.numpy()
+    def _begin(self, indices_N: Indices, plan_of: PlanOf) -> _Begun:
+        making = self._executor.begin(len(indices_N), self._images.channels)
 
-        def fill(start: int) -> None:
+        def add(start: int) -> None:
             part_N = indices_N[start : start + _CHUNK]
-            out_NHWC[start : start + _CHUNK] = make([self._images.read(int(index)) for index in part_N], part_N)
+            images = [self._images.read(int(index)) for index in part_N]
+            sizes_N2 = np.array([image.shape[:2] for image in images], np.float64)
+            making.add(start, images, plan_of(sizes_N2, part_N))
 
-        parts = [self._pool.submit(fill, start) for start in range(0, len(indices_N), _CHUNK)]
-        return _Begun(Batch(images_NHWC, torch.from_numpy(self._images.labels_N[indices_N])), parts)
+        parts = [self._pool.submit(add, start) for start in range(0, len(indices_N), _CHUNK)]
+        return _Begun(making, torch.from_numpy(self._images.labels_N[indices_N]), parts)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from app.contract.work import RunOrder
-from worker.training import augment, data, mixing, normalization, sampling
+from worker.training import augment, data, executors, mixing, normalization, sampling
 from worker.training.augment import Pipeline
 from worker.training.data import LoadedData
 from worker.training.distributed import Ranks
@@ -100,7 +100,7 @@ def prepare(order: RunOrder, ranks: Ranks, threads: int) -> Material:
     precision = choose(order.spec.training.precision, ranks.device)
     loaded = data.load(order)
     pipeline = augment.compile(order.spec)
-    pinned = ranks.device.type == "cuda"
+    executor = executors.choose(pipeline, ranks.device)
     return Material(
         order,
         ranks,
@@ -108,6 +108,6 @@ def prepare(order: RunOrder, ranks: Ranks, threads: int) -> Material:
         loaded,
         pipeline,
         normalization.fit(loaded.train, pipeline, threads),
-        Loader(loaded.train, pipeline, threads, pinned=pinned),
-        Loader(loaded.validation, pipeline, threads, pinned=pinned),
+        Loader(loaded.train, pipeline, threads, executor=executor),
+        Loader(loaded.validation, pipeline, threads, executor=executor),
     )

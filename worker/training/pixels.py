@@ -125,12 +125,13 @@ class Erase:
 
 def noise(seed: float, values: int) -> Image:
     """`values` numbers, each uniform in 0 to 255: a stretch of one fixed table that begins where `seed` says."""
-    table = _noise_table()
+    table = noise_table()
     start = int(seed * len(table))
     return np.resize(np.concatenate([table[start:], table[:start]]), values)
 
 
-def _noise_table() -> Image:
+def noise_table() -> Image:
+    """The table: 1 MiB. Callers must not write to it."""
     if not _table:
         counters = np.zeros((4, _NOISE_BYTES // 16), np.uint64)
         counters[0] = np.arange(counters.shape[1])

@@ -1,4 +1,7 @@
-"""The generator against its published answers, and what makes it fit for images: independence of everything else."""
+"""The generator against its published answers, and what makes it fit for images: a function of its counter alone.
+
+tests/numerics/test_randomness.py looks for patterns between neighbours.
+"""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
@@ -100,58 +103,3 @@ def test_symmetric_betas_exist_for_the_extreme_uniforms() -> None:
 
 def correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def looks_random(values_EN: npt.NDArray[np.float64]) -> bool:
-    """Whether neighbours, in sample or epoch, are independent: correlations, pairs on a grid, and their sums."""
-    pairs = [(values_EN[:, :-1], values_EN[:, 1:]), (values_EN[:-1], values_EN[1:]), (values_EN[:-1, :-1], values_EN[1:, 1:])]  # fmt: skip  # noqa: E501
-    for first, second in pairs:
-        count = first.size
-        if abs(correlation(first.ravel(), second.ravel())) > 5 / np.sqrt(count):
-            return False
-        for combined in ((first + second) % 1, (first - second) % 1):
-            if chi_squared(np.histogram(combined, 64, (0, 1))[0]) > 63 + 6 * np.sqrt(2 * 63):
-                return False
-        if chi_squared(np.histogram2d(first.ravel(), second.ravel(), 16, ((0, 1), (0, 1)))[0]) > 255 + 6 * np.sqrt(510):
-            return False
-    return True
-
-
-def chi_squared(counts: npt.NDArray) -> float:
-    expected = counts.sum() / counts.size
-    return float(((counts - expected) ** 2 / expected).sum())
-
-
-def grid(mix) -> npt.NDArray[np.float64]:
-    """Values of 20 epochs x 5,000 samples."""
-    return np.stack([mix(epoch, np.arange(5_000)) for epoch in range(20)])
-
-
-def test_neighbouring_samples_and_epochs_are_independent() -> None:
-    assert looks_random(grid(lambda epoch, indices: Draw(3, epoch, 0, indices).uniform(0, 1)))
-
-
-def too_few_rounds(rounds: int):
-    def mix(epoch: int, indices_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        c = [indices_N.astype(np.uint64), np.full_like(indices_N, epoch).astype(np.uint64)]
-        for number in range(rounds):  # Philox 2x32: the same mixer, narrower
-            product = c[0] * np.uint64(0xD256D193)
-            key = np.uint64(3 + number * 0x9E3779B9 & 0xFFFFFFFF)
-            c = [(product >> np.uint64(32)) ^ key ^ c[1], product & np.uint64(0xFFFFFFFF)]
-        return c[0] / 2**32
-
-    return mix
-
-
-@pytest.mark.parametrize(
-    "mix",
-    [
-        lambda epoch, indices: (indices * 0.6180339887 + epoch * 0.7548776662) % 1,
-        lambda epoch, indices: (((indices + 7919 * epoch) * 1664525 + 1013904223) % 2**32) / 2**32,
-        too_few_rounds(1),
-        too_few_rounds(2),
-    ],
-    ids=["golden ratio", "congruential", "one round", "two rounds"],
-)
-def test_that_test_of_independence_finds_bad_mixers(mix) -> None:
-    assert not looks_random(grid(mix))

@@ -101,7 +101,7 @@ Steps = Sequence[tuple[int, Step]]
 
 
 class Pipeline:
-    """The augmentations of one job, ready to plan and to run on the CPU. Thread-safe: it keeps no state."""
+    """The augmentations of one job, ready to plan, and to run on the CPU. Thread-safe: it keeps no state."""
 
     def __init__(
         self,
@@ -138,17 +138,17 @@ class Pipeline:
 
     def train_NHWC(self, images: Sequence[Image], indices_N: npt.NDArray[np.int64], epoch: int) -> Image:
         """The images as the network sees them in `epoch`. `indices`: their numbers in the training set."""
-        return self._run(images, self.train_plan(_sizes(images), indices_N, epoch))
+        return self.run(images, self.train_plan(_sizes(images), indices_N, epoch))
 
     def explain(self, images: Sequence[Image], indices_N: npt.NDArray[np.int64], epoch: int) -> Explained:
         """What `train_NHWC` gives, in the same way, and how it came about."""
         notes: Notes = {}
         plan = self._plan(self._training, _sizes(images), indices_N, epoch, notes)
-        return Explained(self._run(images, plan), plan, notes)
+        return Explained(self.run(images, plan), plan, notes)
 
     def evaluate_NHWC(self, images: Sequence[Image]) -> Image:
         """The images as the network sees them in evaluation."""
-        return self._run(images, self.evaluation_plan(_sizes(images)))
+        return self.run(images, self.evaluation_plan(_sizes(images)))
 
     def _plan(
         self,
@@ -167,7 +167,8 @@ class Pipeline:
         pixels = [made for drawn, step in photometric for made in step.steps(drawn, self.size)]
         return Plan(matrices_N33, borders, _joined(pixels))
 
-    def _run(self, images: Sequence[Image], plan: Plan) -> Image:
+    def run(self, images: Sequence[Image], plan: Plan) -> Image:
+        """The images as `plan` says: N x H x W x C, one by one. worker.training.batched makes them all at once."""
         channels = images[0].shape[2] if images else 3
         out_NHWC = np.empty((len(images), *self.size, channels), np.uint8)
         for number, image in enumerate(images):

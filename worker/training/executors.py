@@ -1,0 +1,104 @@
+"""Where batches are made: on the host, image by image, or on the device, all at once. Both make the same pixels.
+
+A GPU makes its own batches, and the threads of the host only read, decode and cut; on a CPU the OpenCV executor is
+faster. `TRAINYARD_AUGMENT_ON=cpu` or `device` decides otherwise, for tests and comparisons.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from worker.training import batched
+from worker.training.augment import Image, Pipeline, Plan
+from worker.training.batched import Part, sources
+
+# N = images in the batch, H W = height and width of what the network sees, C = channels
+
+VARIABLE = "TRAINYARD_AUGMENT_ON"
+
+_PIXELS_AT_ONCE = 1 << 22  # of the output: 84 images of 224 x 224. A tap takes about 100 bytes a pixel meanwhile
+
+
+class Making(Protocol):
+    """A batch under way."""
+
+    def add(self, start: int, images: Sequence[Image], plan: Plan) -> None:
+        """Some consecutive images, the first of which is number `start` of the batch. Called from several threads."""
+
+    def result(self) -> torch.Tensor:
+        """N x H x W x C, uint8, when all images were added. Does not wait for the device."""
+
+
+class Executor(Protocol):
+    """A way to make batches."""
+
+    def begin(self, count: int, channels: int) -> Making:
+        """A batch of `count` images."""
+
+
+def choose(pipeline: Pipeline, device: torch.device) -> Executor:
+    """The executor for a network on `device`. Raises ValueError for a setting that is neither of the two."""
+    place = os.environ.get(VARIABLE) or ("device" if device.type == "cuda" else "cpu")
+    if place not in ("cpu", "device"):
+        raise ValueError(f"{VARIABLE} is {place!r}: it can be cpu or device.")
+    return OnDevice(pipeline, device) if place == "device" else OnHost(pipeline, pinned=device.type == "cuda")
+
+
+class OnHost:
+    """With OpenCV, image by image, in the threads that add them."""
+
+    def __init__(self, pipeline: Pipeline, *, pinned: bool = False) -> None:
+        """`pinned`: in page-locked memory, so that copies to a GPU can be asynchronous."""
+        self._pipeline = pipeline
+        self._pinned = pinned
+
+    def begin(self, count: int, channels: int) -> Making:
+        """Batches lie on the host."""
+        shape = (count, *self._pipeline.size, channels)
+        return _Filling(self._pipeline, torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned))
+
+
+class _Filling:
+    def __init__(self, pipeline: Pipeline, images_NHWC: torch.Tensor) -> None:
+        self._pipeline = pipeline
+        self._images_NHWC = images_NHWC
+        self._out_NHWC = images_NHWC.numpy()
+
+    def add(self, start: int, images: Sequence[Image], plan: Plan) -> None:
+        self._out_NHWC[start : start + len(images)] = self._pipeline.run(images, plan)
+
+    def result(self) -> torch.Tensor:
+        return self._images_NHWC
+
+
+class OnDevice:
+    """All images of a batch at once, in torch. Threads cut out what is read, the device does the rest."""
+
+    def __init__(self, pipeline: Pipeline, device: torch.device) -> None:
+        self._size = pipeline.size
+        self._device = device
+
+    def begin(self, count: int, channels: int) -> Making:
+        """Batches lie on the device."""
+        return _Gathering(self._size, self._device)
+
+
+class _Gathering:
+    def __init__(self, size: tuple[int, int], device: torch.device) -> None:
+        self._size = size
+        self._device = device
+        self._parts: dict[int, Part] = {}
+
+    def add(self, start: int, images: Sequence[Image], plan: Plan) -> None:
+        pinned = self._device.type == "cuda"
+        cut = sources.cut(images, plan.matrices_N33, plan.borders, self._size, pinned=pinned)
+        self._parts[start] = Part(cut, plan.pixels)
+
+    def result(self) -> torch.Tensor:
+        parts = [self._parts[start] for start in sorted(self._parts)]
+        images_at_once = _PIXELS_AT_ONCE // (self._size[0] * self._size[1])
+        parts_at_once = max(1, images_at_once // len(parts[0].sources.borders))
+        groups = [parts[first : first + parts_at_once] for first in range(0, len(parts), parts_at_once)]
+        return torch.cat([batched.run(group, self._size, self._device) for group in groups])
