@@ -9,13 +9,13 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 
 from benchmarks.pipelines import SIZE
 from benchmarks.pipelines.ours import in_memory, spec
 from benchmarks.pipelines.rounds import rounded
 from worker.training import augment, normalization
+from worker.training.libraries import timm
 from worker.training.loader import Batch, Loader
 
 NETWORKS = ("resnet18", "resnet50")
