@@ -1,7 +1,7 @@
 """A run without training, and a data check without images: what they report is known beforehand.
 
 `stand_in.py ORDER.json RUN_DIR` is a run. Labels of its job choose: `steps` of them, one every `every_ms`, on a host
-whose clock is `hours_off`; `real` hands over to the real training program. A file `quick` in the job's folder hastens it.
+whose clock is `hours_off`; `real` hands over to the real training program. `quick` in the job's folder hastens it.
 `stand_in.py import ORDER.json RESULT.json` is the check of a folder.
 """
 
