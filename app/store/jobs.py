@@ -3,13 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, delete, exists, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Row,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from app.contract.states import FINAL, JobState, before
 from app.store import events
 from app.store.events import News
-from app.store.leases import Lease, held_by
+from app.store.leases import GUARD, Lease, guard_values, held_by
 from app.store.session import touched
 from app.store.tables import job_labels, jobs
 from app.store.types import now
@@ -34,6 +47,11 @@ def find(session: Session, job_id: str) -> JobRow | None:
 def lock(session: Session, *conditions: ColumnElement[bool]) -> JobRow | None:
     """One job, locked until the transaction ends. (SQLite has locked everything already.)"""
     return session.execute(select(jobs).where(*conditions).with_for_update()).one_or_none()
+
+
+def lock_held(session: Session, lease: Lease) -> JobRow | None:
+    """The job of this lease, locked; None when it holds no more."""
+    return session.execute(_LOCK_HELD, guard_values(lease)).one_or_none()
 
 
 def keep(session: Session, job_id: str) -> JobRow | None:
@@ -67,6 +85,21 @@ def change(
         events.append(session, job_id, row.event_seq - len(news), news)
         touched(session, job_id)
     return row
+
+
+def note_report(
+    session: Session,
+    lease: Lease,
+    news: Sequence[News],
+    latest: dict[str, float | str],
+    phase: str | None,
+    progress: dict[str, Any] | None,
+) -> None:
+    """`change` to what a run reports; None leaves what is there. The caller holds the job's row lock."""
+    told = {"news": len(news), "latest": latest, "now_in": phase, "so_far": progress}
+    event_seq = session.execute(_NOTE_REPORT, {**guard_values(lease), **told}).scalar_one()
+    events.append(session, lease.job_id, event_seq - len(news), news)
+    touched(session, lease.job_id)
 
 
 def enter(
@@ -157,3 +190,22 @@ _CREATE = (
     .returning(jobs)
 )
 _LABEL = insert(job_labels)
+_LOCK_HELD = select(jobs).where(GUARD).with_for_update()
+
+
+def _given(name: str, column: ColumnElement[Any]) -> BindParameter[Any]:
+    return bindparam(name, type_=column.type)
+
+
+_NOTE_REPORT = (
+    update(jobs)
+    .where(GUARD)
+    .values(
+        version=jobs.c.version + 1,
+        event_seq=jobs.c.event_seq + bindparam("news"),
+        latest_metrics=_given("latest", jobs.c.latest_metrics),
+        phase=func.coalesce(_given("now_in", jobs.c.phase), jobs.c.phase),
+        progress=func.coalesce(_given("so_far", jobs.c.progress), jobs.c.progress),
+    )
+    .returning(jobs.c.event_seq)
+)
