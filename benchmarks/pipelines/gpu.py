@@ -14,7 +14,7 @@ import torch
 from benchmarks.pipelines import SIZE
 from benchmarks.pipelines.ours import in_memory, spec
 from benchmarks.pipelines.rounds import rounded
-from worker.training import augment, normalization
+from worker.training import augment, executors, normalization
 from worker.training.libraries import timm
 from worker.training.loader import Batch, Loader
 
@@ -43,7 +43,7 @@ def _fed(path: str, threads: int) -> Iterator[torch.Tensor]:
     pipeline = augment.compile(job)
     scaling = normalization.fit(images, pipeline, threads)
     order = np.resize(np.arange(len(images)), _BATCH * (_WARM + _STEPS + 8)).reshape(-1, _BATCH)
-    with Loader(images, pipeline, threads, pinned=True) as loader:
+    with Loader(images, pipeline, threads, executor=executors.choose(pipeline, torch.device("cuda"))) as loader:
         yield from (_on_gpu(batch, scaling) for batch in loader.train(0, list(order)))
 
 
