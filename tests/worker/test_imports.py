@@ -88,8 +88,9 @@ def tables(yard):
 def test_an_import_that_is_killed_midway_is_done_again(yard, pets, eventually, victim):
     dataset = add(yard)
     (pid,) = began(yard, 1, eventually)
-    shown = eventually(lambda: yard.call("GET", f"/v1/datasets/{dataset}").json()["progress"], "progress is shown")
-    assert shown == {"files_seen": 11, "files": 11}
+    everything = {"files_seen": 11, "files": 11}
+    shown = f"/v1/datasets/{dataset}"
+    eventually(lambda: yard.call("GET", shown).json()["progress"] == everything, "progress is shown", timeout_s=60)
     if victim == "everything":
         (record,) = records.all_of(yard.home / "run" / "attempts", "w").values()
         processes.send(record.supervisor, signal.SIGKILL)
