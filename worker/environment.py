@@ -10,6 +10,7 @@ ALLOWED = frozenset(
     {
         "PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH",
         "TRAINYARD_FASHION_MNIST",  # where a built-in data set's files lie
+        "TRAINYARD_CACHE_DIR", "TRAINYARD_CACHE_BYTES",
         faults.VARIABLE,  # set by tests alone
     }
 )  # fmt: skip

@@ -1,11 +1,10 @@
-"""Every file of a folder is read, hashed and decoded once, in threads; the result serves every rank of the attempt."""
+"""Every file of a folder is read, hashed and decoded once, in threads."""
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel
@@ -15,6 +14,7 @@ from worker.training import image_files
 from worker.training.image_folder import Layout, bad, survey
 
 _THREADS = 4  # at most: each may hold a decoded image of 300 MB
+_CHUNK = 32  # files that one thread takes at a time
 _NAMED = 1_000  # refused files that are kept by name,
 _NAMED_BYTES = 100_000  # in so many bytes of names and reasons: the service reads bodies of 1 MiB
 
@@ -43,14 +43,41 @@ class _Seen(NamedTuple):
     sha256: str
 
 
-def check(folder: str, bad_image_share: float) -> Manifest:
+class Decoder:
+    """What a check does with each file that is whole. Called from several threads."""
+
+    def begin(self, files: int) -> None:
+        """So many files will be looked at."""
+
+    def size(self, name: str, content: bytes) -> tuple[int, int]:
+        """Decode it: (h, w) in pixels, after orientation. Raises Unusable."""
+        height, width, _ = image_files.decode(content, 3).shape
+        return height, width
+
+    def done(self, files: int) -> None:
+        """So many more files were looked at."""
+
+
+def check(folder: str, bad_image_share: float, decoder: Decoder | None = None) -> Manifest:
     """Look at every file. Raises RunFailure(BAD_DATASET) when the set as a whole cannot be trained on."""
     layout = survey(folder)
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        seen = list(pool.map(lambda name: _look(layout.folder, name), layout.names))
-    manifest = _manifest(layout, seen)
-    _judge(manifest, bad_image_share)
+    manifest = _manifest(layout, _seen(layout, decoder or Decoder()))
+    judge(manifest.refused, manifest.refused_count, len(manifest.names), bad_image_share)
+    _refuse_empty_classes(manifest)
     return manifest
+
+
+def _seen(layout: Layout, decoder: Decoder) -> "list[_Seen | str]":
+    decoder.begin(len(layout.names))
+
+    def look(names: Iterable[str]) -> list[_Seen | str]:
+        found = [_look(layout.folder, name, decoder) for name in names]
+        decoder.done(len(found))
+        return found
+
+    chunks = [layout.names[start : start + _CHUNK] for start in range(0, len(layout.names), _CHUNK)]
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        return [each for found in pool.map(look, chunks) for each in found]
 
 
 def facts(manifest: Manifest) -> DatasetFacts:
@@ -73,30 +100,15 @@ def facts(manifest: Manifest) -> DatasetFacts:
     )
 
 
-def remembered(folder: str, bad_image_share: float, run_dir: Path) -> Manifest:
-    """The same as `check`, done once in an attempt: the first to ask leaves it in `data.json` for the others."""
-    file = run_dir / "data.json"
-    if file.exists():
-        manifest = Manifest.model_validate_json(file.read_bytes())
-        if manifest.folder == os.path.realpath(folder):
-            return manifest
-    manifest = check(folder, bad_image_share)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"data.{os.getpid()}.part")
-    part.write_text(manifest.model_dump_json(), "utf-8")
-    part.replace(file)  # whole or not at all: ranks may ask at the same time
-    return manifest
-
-
-def _look(folder: str, name: str) -> _Seen | str:
+def _look(folder: str, name: str, decoder: Decoder) -> _Seen | str:
     """What a file is, or why it is refused."""
     try:
         content = image_files.read(folder, name)
         image_files.verify(content)
-        height, width, _ = image_files.decode(content, 3).shape
+        size = decoder.size(name, content)
     except image_files.Unusable as error:
         return str(error)
-    return _Seen((height, width), len(content), hashlib.sha256(content).hexdigest())
+    return _Seen(size, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _manifest(layout: Layout, seen: Sequence[_Seen | str]) -> Manifest:
@@ -125,14 +137,18 @@ def _few_enough(refused: Sequence[RefusedFile]) -> list[RefusedFile]:
     return [each for each, end in zip(refused, ends, strict=False) if end <= _NAMED_BYTES]
 
 
-def _judge(manifest: Manifest, bad_image_share: float) -> None:
-    files = len(manifest.names) + manifest.refused_count
+def judge(refused: Sequence[RefusedFile], refused_count: int, usable_count: int, bad_image_share: float) -> None:
+    """Raises RunFailure(BAD_DATASET) when too many files were refused."""
+    files = usable_count + refused_count
     if not files:
         raise bad("The class folders hold no files at all.")
-    if manifest.refused_count > bad_image_share * files:
-        first = "; ".join(f"{_short(refused.name)} {refused.reason}" for refused in manifest.refused[:10])
+    if refused_count > bad_image_share * files:
+        first = "; ".join(f"{_short(each.name)} {each.reason}" for each in refused[:10])
         allowed = f"at most {bad_image_share:.3g} of all may be"
-        raise bad(f"{manifest.refused_count} of {files} files cannot be used ({allowed}). The first: {first}.")
+        raise bad(f"{refused_count} of {files} files cannot be used ({allowed}). The first: {first}.")
+
+
+def _refuse_empty_classes(manifest: Manifest) -> None:
     filled = set(zip(manifest.labels, manifest.in_validation, strict=True))
     for is_validation in (False, True) if manifest.has_validation else (False,):
         empty = [name for label, name in enumerate(manifest.classes) if (label, is_validation) not in filled]

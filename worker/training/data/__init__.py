@@ -22,6 +22,7 @@ from app.contract.views import RefusedFile
 from app.contract.work import RunOrder
 from worker.training.errors import RunFailure, bad_spec
 from worker.training.images import Images
+from worker.training.notes import Tell, silent
 from worker.training.plugins import build
 from worker.training.splitting import Indices, stratified
 
@@ -48,6 +49,8 @@ class Opened:
     sha256: str
     refused: list[RefusedFile] = field(default_factory=list)
     refused_count: int = 0
+    reductions: str = ""
+    """Which images are smaller than their files have them (stored_size.digest); empty: none."""
 
 
 class Source(Protocol):
@@ -56,8 +59,9 @@ class Source(Protocol):
     def list(self) -> Listing:
         """Within a second or so, without decoding a file. What will be refused still counts."""
 
-    def open(self, channels: int) -> Opened:
-        """Ready to be read, as 1 (luminance) or 3 (RGB) channels. May take as long as decoding everything once."""
+    def open(self, channels: int, tell: Tell) -> Opened:
+        """Ready to be read, as 1 (luminance) or 3 (RGB) channels. May take as long as decoding everything once, and
+        tells how far it is."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class LoadedData:
     refused_count: int
     sha256: str
     """Of names and contents of all usable images."""
+    reductions: str
+    """Which images are smaller than their files have them (stored_size.digest); empty: none."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,10 @@ class Outline:
     validation_images: int
 
 
-def load(order: RunOrder) -> LoadedData:
+def load(order: RunOrder, tell: Tell = silent) -> LoadedData:
     """The images of a job. Raises RunFailure: `bad_dataset`, or `bad_spec` when the source is not on this machine."""
     source: Source = build("data", order.spec.dataset, order)
-    opened = source.open(channels(order))
+    opened = source.open(channels(order), tell)
     train, validation = _split(opened.listing, order.spec)
     return LoadedData(
         opened.listing.classes,
@@ -95,6 +101,7 @@ def load(order: RunOrder) -> LoadedData:
         opened.refused,
         opened.refused_count,
         opened.sha256,
+        opened.reductions,
     )
 
 

@@ -6,13 +6,15 @@ from worker.training.data import Listing, Opened
 from worker.training.data.folder import ImageFolder
 from worker.training.errors import bad_spec
 from worker.training.image_folder import bad
+from worker.training.notes import Tell
 
 
 def build(spec: Registered, order: RunOrder) -> "RegisteredFolder":
     """Only the service knows where the folder of an id is."""
     if order.paths.dataset is None:
         raise bad_spec("/dataset/id", "A registered data set needs the service: give its folder in paths.dataset.")
-    return RegisteredFolder(ImageFolder(order.paths.dataset, order), order.paths.dataset_sha256)
+    sha256 = order.paths.dataset_sha256
+    return RegisteredFolder(ImageFolder(order.paths.dataset, order, sha256), sha256)
 
 
 class RegisteredFolder:
@@ -23,12 +25,12 @@ class RegisteredFolder:
         self._sha256 = sha256
 
     def list(self) -> Listing:
-        """By name only; the content is compared when it is opened."""
+        """Of the content that is kept, or by name only; that is compared when it is opened."""
         return self._folder.list()
 
-    def open(self, channels: int) -> Opened:
-        """Every file is read anyway, so its hash costs little."""
-        opened = self._folder.open(channels)
+    def open(self, channels: int, tell: Tell) -> Opened:
+        """What the worker keeps of this very content needs no file; otherwise every file is read, and hashed."""
+        opened = self._folder.open(channels, tell)
         if self._sha256 not in (None, opened.sha256):
             raise bad("The files have changed since the data set was registered: register it again under a new id.")
         return opened
