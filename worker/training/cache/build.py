@@ -142,6 +142,7 @@ class Build:
             if writing.trouble:
                 raise writing.trouble
             writer.close()
+            self._store.make_room(0, self._partial)  # the last file was begun before its size was known
             places = Places.of([writing.slots[name] for name in index.names])
             reductions = stored_size.digest(self._reduction.factors(index.sizes_N2))
             entry = self._store.publish(self._partial, index, places, self._channels, reductions)

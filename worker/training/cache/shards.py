@@ -98,7 +98,7 @@ class ShardWriter:
     def _place(self, size_bytes: int) -> tuple[int, int, int]:
         with self._lock:
             if not self._files or self._end + size_bytes > SHARD_BYTES:
-                self._make_room(max(size_bytes, SHARD_BYTES) if self._files else size_bytes)
+                self._make_room(size_bytes)
                 path = self._folder / name(len(self._files))
                 self._files.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
                 self._end = 0
@@ -150,7 +150,9 @@ class ShardReader:
         self._channels = channels
         self._buffers = Buffers()
         self._checked_N = np.zeros(len(places.starts_N), np.bool_)
-        self._files = [os.open(folder / name(number), os.O_RDONLY | os.O_CLOEXEC) for number in range(shards)]
+        self._files: list[int] = []
+        for number in range(shards):
+            self._files.append(os.open(folder / name(number), os.O_RDONLY | os.O_CLOEXEC))
 
     def read(self, index: int) -> Image:
         """The pixels of an image, H x W x C. Raises Damaged."""

@@ -24,6 +24,7 @@ class Entry:
     """An entry that this process reads; it stays on the disk as long as this object lives."""
 
     def __init__(self, folder: Path, hold: int) -> None:
+        """`hold`: the descriptor that keeps it there; from now on the entry's own. Raises Damaged."""
         self.folder = folder
         self._hold = hold
         try:
@@ -35,11 +36,7 @@ class Entry:
             self._places = Places.from_columns(columns)
             self._shards = len(said["shards"])
         except (OSError, ValueError, KeyError, TypeError, Unreadable) as error:
-            os.close(hold)
             raise Damaged(f"{folder.name}: {error}") from error
-        except Damaged:
-            os.close(hold)
-            raise
 
     def reader(self) -> ShardReader:
         """The pixels. Raises Damaged."""

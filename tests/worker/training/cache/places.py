@@ -53,7 +53,7 @@ def obtained(want: Wanted) -> tuple[Found, Heard]:
 
 
 def entries(cache: Path) -> list[Path]:
-    return sorted(path for path in (cache / "sets").iterdir() if path.is_dir())
+    return sorted(path for path in cache.glob("sets/*") if path.is_dir())
 
 
 def pixels(loaded: LoadedData) -> list[bytes]:

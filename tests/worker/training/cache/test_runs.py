@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.contract.events import Noted
-from tests.training_runs import WarmParent, when
+from tests.training_runs import Run, WarmParent, trained, when
 from tests.worker.training.cache.places import entries, settled_folder
 from tests.worker.training.cache.test_troubles import flip, slow_set
 
@@ -25,7 +25,14 @@ def spec(folder: Path) -> dict[str, Any]:
     return SPEC | {"dataset": {"kind": "folder", "path": str(folder)}}
 
 
-def codes(run: Any) -> list[str]:
+def weights_of(warm: WarmParent, folder: Path, run_dir: Path, **environment: str) -> Run:
+    """A run up to its weights; measuring them takes longer than all before."""
+    run = warm.run(spec(folder), run_dir, meanwhile=trained(run_dir), **environment)
+    assert run.exit_code == 75
+    return run
+
+
+def codes(run: Run) -> list[str]:
     told = [event.code for event in run.events if isinstance(event, Noted)]
     return [code for code in told if code != "preparing_data"]  # a slow machine says more
 
@@ -35,10 +42,9 @@ def test_the_same_weights_from_files_from_a_fresh_cache_and_from_a_known_one(
 ) -> None:
     folder = settled_folder(tmp_path / "set", {"a": 40, "b": 40})
     where = {"TRAINYARD_CACHE_DIR": str(cache)}
-    files = warm.run(spec(folder), tmp_path / "files", TRAINYARD_CACHE_BYTES="0", **where)
-    fresh = warm.run(spec(folder), tmp_path / "fresh", TRAINYARD_CACHE_BYTES="", **where)
-    known = warm.run(spec(folder), tmp_path / "known", TRAINYARD_CACHE_BYTES="", **where)
-    assert [run.exit_code for run in (files, fresh, known)] == [0, 0, 0]
+    files = weights_of(warm, folder, tmp_path / "files", TRAINYARD_CACHE_BYTES="0", **where)
+    fresh = weights_of(warm, folder, tmp_path / "fresh", TRAINYARD_CACHE_BYTES="", **where)
+    known = weights_of(warm, folder, tmp_path / "known", TRAINYARD_CACHE_BYTES="", **where)
     assert [codes(run) for run in (files, fresh, known)] == [[], ["data_cached"], []]
     assert files.weights == fresh.weights == known.weights
     assert len(entries(cache)) == 1
@@ -51,14 +57,14 @@ def test_the_same_weights_from_files_from_a_fresh_cache_and_from_a_known_one(
 def test_damage_that_any_rank_finds_is_told(warm: WarmParent, cache: Path, tmp_path: Path) -> None:
     folder = settled_folder(tmp_path / "set", {"a": 40, "b": 40})
     where = {"TRAINYARD_CACHE_DIR": str(cache), "TRAINYARD_CACHE_BYTES": ""}
-    first = warm.run(spec(folder), tmp_path / "1", **where)
+    first = weights_of(warm, folder, tmp_path / "1", **where)
     (entry,) = entries(cache)
     for place in range(100, 80 * 576, 576):
         flip(entry / "pixels-00000.bin", place)
-    second = warm.run(spec(folder), tmp_path / "2", **where)
+    second = weights_of(warm, folder, tmp_path / "2", **where)
     assert codes(second) == ["cache_damaged"] * 2  # each rank reads half
     assert first.weights == second.weights
-    assert codes(warm.run(spec(folder), tmp_path / "3", **where)) == ["data_cached"]
+    assert codes(weights_of(warm, folder, tmp_path / "3", **where)) == ["data_cached"]
 
 
 def test_a_wish_to_stop_is_heard_while_data_is_prepared(warm: WarmParent, cache: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def entries_without_partial(cache: Path) -> list[Path]:
 
 
 def leftovers(cache: Path) -> list[str]:
-    return [path.name for path in (cache / "sets").iterdir() if path.name.startswith(".")]
+    return [path.name for path in cache.glob("sets/.*")]
 
 
 def test_a_builder_that_is_killed_lets_another_go_on(cache: Path, tmp_path: Path) -> None:
