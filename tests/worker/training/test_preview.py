@@ -247,7 +247,7 @@ def test_a_registered_set_is_checked_once_for_all_its_previews(tmp_path: Path) -
         order = given.order.model_copy(update={"spec": spec, "paths": paths})
         _, shown = made(given.model_copy(update={"order": order}))
         assert shown.spec.dataset == Registered(id="ds_1")
-        (checked,) = (tmp_path / "storage").rglob("data.json")
+        (checked,) = (tmp_path / "storage").rglob("data.index")
         seen.append((checked, checked.stat().st_ino))
     assert seen[0] == seen[1]
     assert sha256 in str(seen[0][0])
