@@ -45,8 +45,8 @@ check: lint test ## all that CI runs: lint, then test
 bench: env ## the benchmarks, peers side by side
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-peers: ## MLflow, in an environment of its own, for `make bench ARGS=api`
-	sh scripts/peers.sh
+bench-peers: ## MLflow, albumentations, torchvision, Kornia in an environment of their own (ARGS="api augment")
+	sh scripts/peers.sh $(ARGS)
 
 docs: env ## the documentation with the API reference, in site/
 	$(BIN)/mkdocs build $(ARGS)

@@ -1,5 +1,6 @@
 """uvicorn that says where it listens: HOME/run/api.json is there exactly while requests are answered."""
 
+import gc
 import json
 import os
 import resource
@@ -33,6 +34,7 @@ def run(listener: socket.socket) -> None:
         timeout_graceful_shutdown=GRACEFUL_S,
     )
     allow_many_connections()
+    look_for_garbage_seldom()
     run_dir = settings.home / "run"
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     AddressedServer(config, run_dir / "api.json", listening.url_of(listener)).run(sockets=[listener])
@@ -42,6 +44,17 @@ def allow_many_connections() -> None:
     """As many open files as this user may have: the usual first limit of 1,024 ends at 1,000 event streams."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def look_for_garbage_seldom() -> None:
+    """Spare the collector what lives as long as the process, and most of its looks: a report is thousands of objects.
+
+    References free nearly everything at once. With Python's own thresholds the search for cycles took a tenth to a
+    third of the CPU time of a large report.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def loaded_settings() -> Settings:

@@ -26,6 +26,10 @@ class Point(Enum):
     COMMIT_BEFORE_NUDGE = "Work is durable, no worker was told."
     CANCEL_BEFORE_COMMIT = "A stop wish is written, its transaction is open."
     CANCEL_BEFORE_ANSWER = "A stop wish is durable, its client does not know."
+    PAUSE_BEFORE_COMMIT = "A wish to pause is written, its transaction is open."
+    PAUSE_BEFORE_ANSWER = "A wish to pause is durable, its client does not know."
+    RESUME_BEFORE_COMMIT = "A paused job is queued again, the transaction is open."
+    RESUME_BEFORE_ANSWER = "A paused job is queued again, its client does not know."
     CLAIM_BEFORE_COMMIT = "A job is given to a worker, the transaction is open."
     CLAIM_BEFORE_ANSWER = "A job is given to a worker, who does not know."
     START_BEFORE_COMMIT = "A job is running, the transaction is open."
@@ -61,6 +65,7 @@ class Point(Enum):
     TASK_BEFORE_FINISH = "A background task has its result, the service does not."
 
     PREPARED_BEFORE_FORK = "A run's launcher is ready, no rank is forked."
+    AGREED_BEFORE_SAVE = "The ranks have agreed to stop, no checkpoint of that step is begun."
     CHECKPOINT_BEFORE_RENAME = "A checkpoint is written and synced, under its temporary name."
     CHECKPOINT_BEFORE_EVENT = "A checkpoint is durable, nobody is told."
     CHECKPOINT_BEFORE_DROP = "A checkpoint is reported, older ones are still there."

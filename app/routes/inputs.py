@@ -100,7 +100,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 ContentDigest = Annotated[
-    str | None,
+    str,
     Header(
         max_length=2000,
         description="`sha-256=:BASE64:` of the body (RFC 9530): what comes as something else is refused.",
@@ -108,7 +108,7 @@ ContentDigest = Annotated[
     ),
 ]
 Digest = Annotated[
-    str | None,
+    str,
     Header(
         max_length=2000,
         description="The same in its older form: `sha-256=BASE64`.",

@@ -85,7 +85,10 @@ def pause_job(job: JobId, database: DatabaseDep) -> Response:
     job is paused is not part of `limits.max_duration_s`.
     """
     with database.write() as session:
-        return _answer(*jobs.pause(session, job))
+        found, already = jobs.pause(session, job)
+        reach(Point.PAUSE_BEFORE_COMMIT)
+    reach(Point.PAUSE_BEFORE_ANSWER)
+    return _answer(found, already)
 
 
 @router.post(
@@ -105,7 +108,10 @@ def resume_job(job: JobId, database: DatabaseDep) -> Response:
     heard of it still hands the job back to the queue. 409 when the job is over or being cancelled.
     """
     with database.write() as session:
-        return _answer(*jobs.resume(session, job))
+        found, already = jobs.resume(session, job)
+        reach(Point.RESUME_BEFORE_COMMIT)
+    reach(Point.RESUME_BEFORE_ANSWER)
+    return _answer(found, already)
 
 
 @router.post(

@@ -94,7 +94,7 @@ def list_jobs(
     """Jobs by age, newest first, page by page. All filters must hold; `state` may be given more than once."""
     with database.read() as session:
         found = listing.find_jobs(session, filters, order, limit, cursor)
-        body = parts_of(request).rendered.render_page(found, partial(listing.read_jobs, session))
+        body = parts_of(request).rendered.render_page(found, partial(listing.read_page, session, found))
     headers = {}
     if found.next_cursor:
         following = request.url.include_query_params(cursor=found.next_cursor)

@@ -51,8 +51,8 @@ async def put_dataset_archive(
     dataset: DatasetId,
     request: Request,
     database: DatabaseDep,
-    content_digest: ContentDigest = None,
-    digest: Digest = None,
+    content_digest: ContentDigest = "",
+    digest: Digest = "",
 ) -> Response:
     """Send a zip, or a tar that is plain or compressed by gzip, bzip2 or xz: of any size, chunked or with its length.
 
@@ -93,9 +93,9 @@ def _check_headers(request: Request) -> None:
         raise BadRequest("An archive is sent as a whole: Content-Range is not understood here.")
 
 
-def _sha256(header: str, value: str | None) -> list[bytes]:
+def _sha256(header: str, value: str) -> list[bytes]:
     """Of `sha-256=:BASE64:` (RFC 9530), or without the colons (RFC 3230); other algorithms beside it are left out."""
-    if value is None:
+    if not value:
         return []
     for each in value.split(","):
         if found := _SHA256.fullmatch(each):

@@ -28,7 +28,7 @@ CLOSED_BY_ITS_WORKER = ("succeeded", "failed", "released")
 
 def held(session: Session, lease: Lease) -> Row[Any]:
     """The job of this lease, locked. Raises `Fenced`."""
-    row = jobs.lock(session, held_by(lease))
+    row = jobs.lock_held(session, lease)
     if row is None:
         raise Fenced
     return row

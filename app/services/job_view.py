@@ -44,8 +44,13 @@ def view(session: Session, row: Row[Any]) -> Job:
 
 def views(session: Session, rows: Sequence[Row[Any]]) -> list[Job]:
     """Many jobs."""
-    waiting = pending.reasons(session, [row for row in rows if row.state == JobState.QUEUED])
-    return [_view(row, waiting.get(row.id)) for row in rows]
+    waiting = reasons(session, rows)
+    return [view_with(row, waiting.get(row.id)) for row in rows]
+
+
+def reasons(session: Session, rows: Sequence[Row[Any]]) -> dict[str, Pending]:
+    """Why those of these jobs wait that are queued."""
+    return pending.reasons(session, [row for row in rows if row.state == JobState.QUEUED])
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -59,7 +64,8 @@ def spec_of(text: str) -> JobSpec:
     return JobSpec.model_validate_json(text)
 
 
-def _view(row: Row[Any], waits: Pending | None) -> Job:
+def view_with(row: Row[Any], waits: Pending | None) -> Job:
+    """One job, and why it waits, which the caller knows."""
     # not validated again: the parts are what they were when they were stored, and a page of 50 would take 1 ms longer
     return Job.model_construct(
         id=row.id,

@@ -24,7 +24,7 @@ from app.errors import Conflict
 from app.services.attempts import held, inside
 from app.store import attempts, files, jobs, metrics
 from app.store.events import News
-from app.store.leases import Lease, held_by
+from app.store.leases import Lease
 from app.store.metrics import MAX_SERIES, Point
 from app.store.summaries import shown
 
@@ -39,8 +39,10 @@ class Batch:
     points: list[Point] = field(default_factory=list)
     news: list[News] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
-    latest: dict[str, float | str] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
+    latest: dict[str, float] = field(default_factory=dict)
+    phase: str | None = None
+    progress: dict[str, Any] | None = None
+    dataset_sha256: str | None = None
 
 
 def report(session: Session, lease: Lease, events: Sequence[Event]) -> ReportReply:
@@ -67,14 +69,16 @@ def gathered(events: Sequence[Event], attempt: int) -> Batch:
         time_s = event.time.timestamp()
         match event:
             case Metrics():
-                batch.points += [Point(name, event.step, time_s, value) for name, value in event.values.items()]
-                batch.latest |= {name: shown(value) for name, value in event.values.items()}
+                step, values = event.step, event.values
+                batch.points += [Point(name, step, time_s, value) for name, value in values.items()]
+                batch.latest.update(values)
+                continue
             case Progressed():
-                batch.values["progress"] = event.progress.model_dump(mode="json")
+                batch.progress = event.progress.model_dump(mode="json")
             case DataRead():
-                batch.values["dataset_sha256"] = event.dataset_sha256
+                batch.dataset_sha256 = event.dataset_sha256
             case PhaseBegun():
-                batch.values["phase"] = event.phase
+                batch.phase = event.phase
             case CheckpointSaved():
                 batch.checkpoints.append(_checkpoint(event, time_s))
         if isinstance(event, PUBLIC):
@@ -90,12 +94,12 @@ def _check_unbroken(known: int, new: Sequence[Event]) -> None:
 
 
 def _write(session: Session, lease: Lease, latest: dict[str, float | str], batch: Batch, beyond: set[str]) -> None:
-    shown_names = {name: value for name, value in batch.latest.items() if name not in beyond}
+    shown_names = {name: shown(value) for name, value in batch.latest.items() if name not in beyond}
     if beyond:
         batch.news.append(_limit_note(lease.attempt, beyond))
     files.add_checkpoints(session, lease, batch.checkpoints)
-    values = {**batch.values, "latest_metrics": {**latest, **shown_names}}
-    jobs.change(session, lease.job_id, held_by(lease), news=batch.news, **values)
+    told = {"phase": batch.phase, "progress": batch.progress, "dataset_sha256": batch.dataset_sha256}
+    jobs.note_report(session, lease, batch.news, {**latest, **shown_names}, told)
 
 
 def _checkpoint(event: CheckpointSaved, time_s: float) -> dict[str, Any]:

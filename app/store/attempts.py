@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Boolean, Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.store.leases import Lease
@@ -42,17 +42,13 @@ def close(session: Session, job_id: str, attempt: int, state: Ending, failure: d
 
 def find(session: Session, job_id: str, attempt: int) -> Row[Any] | None:
     """One attempt, with the seconds it has taken as `taken_s`."""
-    query = select(attempts, (now() - attempts.c.started_at).label("taken_s"))
-    return session.execute(query.where(attempts.c.job_id == job_id, attempts.c.attempt == attempt)).one_or_none()
+    return session.execute(_FIND, {"of_job": job_id, "of_attempt": attempt}).one_or_none()
 
 
 def note_reported(session: Session, lease: Lease, seq: int, *, saved_checkpoint: bool) -> None:
     """Everything up to `seq` of this attempt's report is stored."""
-    values: dict[str, Any] = {"reported_seq": seq}
-    if saved_checkpoint:
-        values["saved_checkpoint"] = True
-    mine = (attempts.c.job_id == lease.job_id, attempts.c.attempt == lease.attempt)
-    session.execute(update(attempts).where(*mine).values(**values))
+    told = {"of_job": lease.job_id, "of_attempt": lease.attempt, "seq": seq, "saved": saved_checkpoint}
+    session.execute(_NOTE_REPORTED, told)
 
 
 def of_job(session: Session, job_id: str) -> Sequence[Row[Any]]:
@@ -71,4 +67,15 @@ def reservations_of_all(session: Session) -> dict[tuple[str, int], str]:
     return {(row.worker_id, row.device_index): row.job_id for row in session.execute(_RESERVATIONS)}
 
 
+# Made once: a run's reports come many times a second.
+_MINE = (attempts.c.job_id == bindparam("of_job"), attempts.c.attempt == bindparam("of_attempt"))
+_FIND = select(attempts, (now() - attempts.c.started_at).label("taken_s")).where(*_MINE)
+_NOTE_REPORTED = (
+    update(attempts)
+    .where(*_MINE)
+    .values(
+        reported_seq=bindparam("seq"),
+        saved_checkpoint=or_(attempts.c.saved_checkpoint, bindparam("saved", type_=Boolean)),
+    )
+)
 _RESERVATIONS = select(reservations)

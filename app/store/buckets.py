@@ -8,8 +8,9 @@ They are computed here and not by the database, since the two SQLs differ on NaN
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, Select, bindparam, select
 from sqlalchemy.orm import Session
@@ -26,8 +27,7 @@ StoredPoint = tuple[int, float, float | None, int]  # step, time, value, kind
 Spans = dict[tuple[int, int], list[int]]  # the series that need the same stretch, by that stretch
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """A series that took in `points`, in order of steps: its last step `before` (0: it had none) and `after`."""
 
     series_id: int
@@ -47,6 +47,7 @@ def close(session: Session, moves: Sequence[Moved]) -> None:
 
     The points are stored already.
     """
+    moves = [each for each in moves if _closes_any(each)]
     touched = {each.series_id: {bucket_of(point[0], 1) for point in each.points} for each in moves}
     for level in LEVELS:
         for each in moves:
@@ -75,6 +76,13 @@ def open_bucket(session: Session, series_id: int, last_step: int, level: int) ->
     return Summary.of_parts([*parts, Summary.of_points([point for _, *point in newest])])
 
 
+def _closes_any(moved: Moved) -> bool:
+    """Mostly not: of a metric with a point in each batch, every tenth batch closes one."""
+    _, before, after, points = moved
+    first: int = points[0][0]
+    return (min(before or first, first) - 1) // 10 < (after - 1) // 10
+
+
 def _closed(moved: Moved, level: int, touched: set[int]) -> set[int]:
     was_open = {bucket_of(moved.before, level)} if moved.before else set()
     now_open = bucket_of(moved.after, level)
@@ -83,14 +91,17 @@ def _closed(moved: Moved, level: int, touched: set[int]) -> set[int]:
 
 def _new_sums(moves: Sequence[Moved], touched: dict[int, set[int]]) -> dict[Key, Summary]:
     """The first buckets of steps that the series had not reached before: all that is in them has just come in."""
-    found: dict[Key, list[StoredPoint]] = {}
+    found: dict[Key, Summary] = {}
     for each in moves:
         new = {bucket for bucket in touched[each.series_id] if _is_new(each, bucket)}
-        for point in each.points if new else ():
-            bucket = bucket_of(point[0], 1)
+        for bucket, inside in groupby(each.points, _first_bucket) if new else ():
             if bucket in new:
-                found.setdefault((each.series_id, bucket), []).append(point)
-    return {key: Summary.of_points(inside) for key, inside in found.items()}
+                found[each.series_id, bucket] = Summary.of_points(list(inside))
+    return found
+
+
+def _first_bucket(point: StoredPoint) -> int:
+    return (point[0] - 1) // 10
 
 
 def _not_new(moves: Sequence[Moved], touched: dict[int, set[int]]) -> dict[int, set[int]]:
@@ -106,10 +117,10 @@ def _sums(session: Session, level: int, touched: dict[int, set[int]]) -> dict[Ke
     found: dict[Key, list[Any]] = {}
     for (first, last), series in _spans(touched).items():
         if level == 1:
-            for series_id, *point in session.execute(*_points(series, first * 10 + 1, last * 10 + 10)):
+            for series_id, *point in session.execute(*_points(series, first * 10 + 1, last * 10 + 10)).all():
                 found.setdefault((series_id, (point[0] - 1) // 10), []).append(point)
         else:
-            for row in session.execute(*_buckets(series, level - 1, first * 10, last * 10 + 9)):
+            for row in session.execute(*_buckets(series, level - 1, first * 10, last * 10 + 9)).all():
                 found.setdefault((row.series_id, row.bucket // 10), []).append(Summary.of_row(row))
     summed = Summary.of_points if level == 1 else Summary.of_parts
     return {key: summed(inside) for key, inside in found.items()}
@@ -142,15 +153,11 @@ def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _write(session: Session, level: int, sums: dict[Key, Summary]) -> None:
-    rows = [
-        {"series_id": series_id, "level": level, "bucket": bucket, **_columns(each)}
-        for (series_id, bucket), each in sums.items()
-    ]
+    rows = [(series_id, level, bucket, *_columns(each)) for (series_id, bucket), each in sums.items()]
     upsert_many(session, metric_buckets, ["series_id", "level", "bucket"], rows)
 
 
-def _columns(summary: Summary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in Summary.__slots__}
+_columns = attrgetter(*Summary.__slots__)  # in the table's order
 
 
 _SERIES: BindParameter[Any] = bindparam("series", expanding=True)

@@ -1,15 +1,28 @@
 """The jobs table. Every change is one conditional UPDATE that moves the version and takes the events' numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, delete, exists, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Row,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from app.contract.states import FINAL, JobState, before
 from app.store import events
 from app.store.events import News
-from app.store.leases import Lease, held_by
+from app.store.leases import GUARD, Lease, guard_values, held_by
 from app.store.session import touched
 from app.store.tables import job_labels, jobs
 from app.store.types import now
@@ -34,6 +47,11 @@ def find(session: Session, job_id: str) -> JobRow | None:
 def lock(session: Session, *conditions: ColumnElement[bool]) -> JobRow | None:
     """One job, locked until the transaction ends. (SQLite has locked everything already.)"""
     return session.execute(select(jobs).where(*conditions).with_for_update()).one_or_none()
+
+
+def lock_held(session: Session, lease: Lease) -> JobRow | None:
+    """The job of this lease, locked; None when it holds no more."""
+    return session.execute(_LOCK_HELD, guard_values(lease)).one_or_none()
 
 
 def keep(session: Session, job_id: str) -> JobRow | None:
@@ -67,6 +85,23 @@ def change(
         events.append(session, job_id, row.event_seq - len(news), news)
         touched(session, job_id)
     return row
+
+
+def note_report(
+    session: Session,
+    lease: Lease,
+    news: Sequence[News],
+    latest: dict[str, float | str],
+    told: Mapping[str, Any],
+) -> None:
+    """`change` to what a run reports. `told` has a value for each of `REPORTED`; None leaves what is there.
+
+    The caller holds the job's row lock.
+    """
+    values = {f"new_{name}": told[name] for name in REPORTED} | {"news": len(news), "latest": latest}
+    event_seq = session.execute(_NOTE_REPORT, {**guard_values(lease), **values}).scalar_one()
+    events.append(session, lease.job_id, event_seq - len(news), news)
+    touched(session, lease.job_id)
 
 
 def enter(
@@ -157,3 +192,24 @@ _CREATE = (
     .returning(jobs)
 )
 _LABEL = insert(job_labels)
+_LOCK_HELD = select(jobs).where(GUARD).with_for_update()
+
+
+def _given(name: str, column: ColumnElement[Any]) -> BindParameter[Any]:
+    return bindparam(name, type_=column.type)
+
+
+REPORTED = ("phase", "progress", "dataset_sha256")
+"""What a run tells of itself from time to time."""
+
+_NOTE_REPORT = (
+    update(jobs)
+    .where(GUARD)
+    .values(
+        version=jobs.c.version + 1,
+        event_seq=jobs.c.event_seq + bindparam("news"),
+        latest_metrics=_given("latest", jobs.c.latest_metrics),
+        **{name: func.coalesce(_given(f"new_{name}", jobs.c[name]), jobs.c[name]) for name in REPORTED},
+    )
+    .returning(jobs.c.event_seq)
+)

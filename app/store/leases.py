@@ -1,8 +1,9 @@
 """Who may write about a job: guard G."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, and_, bindparam
 
 from app.contract.states import ACTIVE
 from app.identifiers import digest
@@ -34,3 +35,13 @@ def held_by(lease: Lease) -> ColumnElement[bool]:
         jobs.c.token_hash == lease.token_hash,
         jobs.c.state.in_(ACTIVE),
     )
+
+
+def guard_values(lease: Lease) -> dict[str, Any]:
+    """What `GUARD` is executed with."""
+    return {"of_job": lease.job_id, "of_attempt": lease.attempt, "of_token": lease.token_hash}
+
+
+# the same as a condition that is made once: a run's reports come many times a second
+_NAMES: Any = [bindparam(name) for name in ("of_job", "of_attempt", "of_token")]
+GUARD = held_by(Lease(*_NAMES))

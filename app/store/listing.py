@@ -58,9 +58,9 @@ def rows_of(session: Session, ids: Sequence[str]) -> Sequence[Row[Any]]:
     return session.execute(_ROWS, {"ids": ids}).all() if ids else []
 
 
-def versions_of(session: Session, ids: Sequence[str]) -> dict[str, int]:
-    """The versions of those of these jobs that are there."""
-    return {row.id: row.version for row in session.execute(_VERSIONS, {"ids": ids})} if ids else {}
+def standings_of(session: Session, ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """Of those of these jobs that are there: the version, and what tells why a queued one waits."""
+    return {row.id: row for row in session.execute(_STANDINGS, {"ids": ids}).all()} if ids else {}
 
 
 def places(
@@ -149,4 +149,5 @@ def _has_name(job_id: Column[str], name: str) -> Any:
 
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _ROWS = select(jobs).where(jobs.c.id.in_(_IDS))
-_VERSIONS = select(jobs.c.id, jobs.c.version).where(jobs.c.id.in_(_IDS))
+_STANDING = ("id", "version", "state", "rank", "created_at", "available_at", "attempt", "processes", "needs_gpu")
+_STANDINGS = select(*(jobs.c[name] for name in _STANDING)).where(jobs.c.id.in_(_IDS))

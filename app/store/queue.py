@@ -87,8 +87,7 @@ def places(session: Session, rows: Sequence[Row[Any]]) -> dict[str, int]:
     """The place of each queued job among all of them; 1 is next. Counted up to `POSITION_CAP`, in one index walk."""
     if len(rows) == 1:
         return {rows[0].id: _jobs_before(session, rows[0]) + 1}
-    query = select(jobs.c.id).where(_QUEUED).order_by(*_ORDER).limit(POSITION_CAP)
-    order = {job_id: place for place, job_id in enumerate(session.execute(query).scalars(), 1)}
+    order = {job_id: place for place, (job_id,) in enumerate(session.execute(_FIRST).all(), 1)}
     return {row.id: order.get(row.id, POSITION_CAP + 1) for row in rows}
 
 
@@ -114,3 +113,4 @@ def _may_run(room: Room) -> ColumnElement[bool]:
 _PLACE = tuple_(*_ORDER) < tuple_(*(bindparam(column.name, type_=column.type) for column in _ORDER))
 _WALK = select(jobs.c.id).where(_QUEUED, _PLACE).limit(bindparam("cap", type_=Integer)).subquery()
 _BEFORE = select(func.count()).select_from(_WALK)
+_FIRST = select(jobs.c.id).where(_QUEUED).order_by(*_ORDER).limit(POSITION_CAP)

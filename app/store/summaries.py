@@ -46,7 +46,7 @@ class Summary:
             last_time,
             len(finite),
             # each share on its own, since the sum could overflow
-            sum(value / len(finite) for value in finite) if finite else None,
+            sum([value / len(finite) for value in finite]) if finite else None,
             min(finite, default=None),
             max(finite, default=None),
             kinds.count(NAN),

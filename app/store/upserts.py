@@ -14,10 +14,10 @@ def upsert(session: Session, table: Table, key: Sequence[str]) -> Any:
     return _upsert(session.get_bind().dialect.name, table, tuple(key))
 
 
-def upsert_many(session: Session, table: Table, key: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Store many rows, each with all columns, as the driver takes them: no column of `table` may need a conversion.
+def upsert_many(session: Session, table: Table, key: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Store many rows, each with all columns in the table's order, as the driver takes them: none may need conversion.
 
-    SQLAlchemy's own way looks at every value of every row, 10 µs a row; the driver takes 3.
+    SQLAlchemy's own way looks at every value of every row, 10 µs a row; the driver takes 2.
     """
     if rows:
         sql = _upsert_text(session.get_bind().dialect.name, table, tuple(key))
@@ -33,9 +33,14 @@ def _upsert(dialect: str, table: Table, key: tuple[str, ...]) -> Any:
 
 @cache
 def _upsert_text(dialect: str, table: Table, key: tuple[str, ...]) -> str:
-    """With named parameters, which both drivers read."""
-    spoken: Dialect = _NAMED[dialect]()
-    return str(_upsert(dialect, table, key).compile(dialect=spoken))
+    """With a parameter for each column, in their order."""
+    return as_text(dialect, _upsert(dialect, table, key))
+
+
+def as_text(dialect: str, statement: Any) -> str:
+    """A statement as the driver takes it, its parameters by position."""
+    spoken: Dialect = _POSITIONAL[dialect]()
+    return str(statement.compile(dialect=spoken))
 
 
 def insert_if_absent(session: Session, table: Table, key: Sequence[str]) -> Any:
@@ -48,8 +53,8 @@ def insert_into(session: Session, table: Table) -> Any:
     return _INSERTS[session.get_bind().dialect.name](table)
 
 
-_NAMED: dict[str, Callable[[], Dialect]] = {
-    "sqlite": partial(sqlite.dialect, paramstyle="named"),
-    "postgresql": partial(postgresql.dialect, paramstyle="pyformat"),
+_POSITIONAL: dict[str, Callable[[], Dialect]] = {
+    "sqlite": partial(sqlite.dialect, paramstyle="qmark"),
+    "postgresql": partial(postgresql.dialect, paramstyle="format"),
 }
 _INSERTS: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

@@ -30,7 +30,8 @@ OPERATIONS = {
 EXPECTED = """
 submit_job list_jobs get_job patch_job delete_job cancel_job pause_job resume_job retry_job clone_job
 get_metrics get_job_events get_events get_logs list_attempts list_checkpoints list_artifacts
-download_artifact get_report add_dataset list_datasets get_dataset delete_dataset make_preview
+download_artifact get_report add_dataset put_dataset_archive list_datasets get_dataset delete_dataset
+list_samples download_files_csv make_preview
 get_catalog search_models get_job_schema list_workers
 get_health get_readiness get_prometheus_metrics
 """

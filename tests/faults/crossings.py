@@ -1,7 +1,8 @@
 """The table of crossings: how each fault point is reached, and what must have come of it in the end.
 
-A new point needs one row here. Who is stopped at it follows from the process that reaches it: the service, the broker
-and the worker are started again by the yard, a supervisor's work by its worker, a run's by the service.
+A new point needs one row here; one that is reached in several ways has the others in `ALSO`. Who is stopped at it
+follows from the process that reaches it: the service, the broker and the worker are started again by the yard, a
+supervisor's work by its worker, a run's by the service.
 """
 
 from app.contract.faults import Point
@@ -14,6 +15,10 @@ IMPORT = "import"  # a data set's folder, from its POST to its readiness
 FROZEN_IMPORT = "frozen import"  # the supervisor of its check is frozen for longer than its lease
 TRAINING = "training"  # a job of the real training program on two ranks
 CANCELLED_TRAINING = "cancelled training"
+PAUSE = "pause"  # a job that is paused while it runs, and resumed when it rests
+RESUME = "resume"  # the same; the point is armed when it rests
+FROZEN_PAUSE = "frozen pause"  # its supervisor is frozen before it can hear of the pause
+PAUSED_TRAINING = "paused training"
 
 CROSSINGS: dict[Point, str] = {
     Point.SUBMIT_BEFORE_COMMIT: JOB,
@@ -21,6 +26,10 @@ CROSSINGS: dict[Point, str] = {
     Point.COMMIT_BEFORE_NUDGE: JOB,
     Point.CANCEL_BEFORE_COMMIT: CANCEL,
     Point.CANCEL_BEFORE_ANSWER: CANCEL,
+    Point.PAUSE_BEFORE_COMMIT: PAUSE,
+    Point.PAUSE_BEFORE_ANSWER: PAUSE,
+    Point.RESUME_BEFORE_COMMIT: RESUME,
+    Point.RESUME_BEFORE_ANSWER: RESUME,
     Point.CLAIM_BEFORE_COMMIT: JOB,
     Point.CLAIM_BEFORE_ANSWER: JOB,
     Point.START_BEFORE_COMMIT: JOB,
@@ -54,6 +63,7 @@ CROSSINGS: dict[Point, str] = {
     Point.FINISHED_BEFORE_FORGET: JOB,
     Point.TASK_BEFORE_FINISH: IMPORT,
     Point.PREPARED_BEFORE_FORK: TRAINING,
+    Point.AGREED_BEFORE_SAVE: PAUSED_TRAINING,
     Point.CHECKPOINT_BEFORE_RENAME: TRAINING,
     Point.CHECKPOINT_BEFORE_EVENT: TRAINING,
     Point.CHECKPOINT_BEFORE_DROP: TRAINING,
@@ -63,3 +73,17 @@ CROSSINGS: dict[Point, str] = {
     Point.MEASURED_BEFORE_END: TRAINING,
     Point.SAVED_BEFORE_STOPPED: CANCELLED_TRAINING,
 }
+
+ALSO: tuple[tuple[Point, str], ...] = (
+    (Point.COMMIT_BEFORE_NUDGE, RESUME),
+    (Point.CLAIM_BEFORE_COMMIT, RESUME),
+    (Point.CLAIM_BEFORE_ANSWER, RESUME),
+    (Point.REAP_BEFORE_COMMIT, FROZEN_PAUSE),
+    (Point.STOP_BEFORE_SIGNAL, PAUSE),
+    (Point.GONE_BEFORE_REPORT, PAUSE),
+    (Point.ENDED_BEFORE_FINISH, PAUSE),
+    (Point.FINISH_BEFORE_COMMIT, PAUSE),
+    (Point.FINISH_BEFORE_ANSWER, PAUSE),
+    (Point.FINISHED_BEFORE_FORGET, PAUSE),
+    (Point.SAVED_BEFORE_STOPPED, PAUSED_TRAINING),
+)

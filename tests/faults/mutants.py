@@ -8,6 +8,7 @@ CHECKPOINT_ORDER = "tests/worker/training/test_checkpoint_order.py"
 LEASES = "tests/app/store/test_leases.py"
 REAPING = "tests/app/services/test_reaping.py"
 TASKS = "tests/worker/test_tasks.py"
+STOPPING = "tests/app/services/test_stopping.py"
 SUPERVISOR = "tests/worker/test_supervisor.py"
 UPKEEP = "tests/app/test_upkeep.py"
 
@@ -159,6 +160,48 @@ MUTANTS = [
         "    if row.state in WAITING:\n",
         "    if row.state not in FINAL:\n",
         ATTEMPTS,
+    ),
+    mutant(
+        "a_paused_job_is_claimable",
+        "app/store/queue.py",
+        """spelled = jobs.c.state == literal_column(f"'{JobState.QUEUED}'")""",
+        "spelled = jobs.c.state.in_([JobState.QUEUED, JobState.PAUSED])",
+        STOPPING,
+    ),
+    mutant(
+        "resume_forgets_the_nudge",
+        "app/services/stopping.py",
+        "        work_waits(session)\n",
+        "",
+        STOPPING,
+    ),
+    mutant(
+        "resume_leaves_the_wish_to_pause",
+        "app/services/stopping.py",
+        "        row = _wished(session, row, None)\n",
+        "        _wished(session, row, StopWish(row.stop_requested))\n",
+        STOPPING,
+    ),
+    mutant(
+        "resume_goes_on_waiting_for_the_next_try",
+        "app/services/stopping.py",
+        "JobState.QUEUED, available_at=now())",
+        "JobState.QUEUED)",
+        STOPPING,
+    ),
+    mutant(
+        "a_cancel_does_not_win_over_a_pause",
+        "app/services/stopping.py",
+        "row.stop_requested != StopWish.CANCEL",
+        "row.stop_requested is None",
+        STOPPING,
+    ),
+    mutant(
+        "a_wish_outlives_its_attempt",
+        "app/store/jobs.py",
+        '("worker_id", "token_hash", "lease_until", "deadline_at", "stop_requested")',
+        '("worker_id", "token_hash", "lease_until", "deadline_at")',
+        STOPPING,
     ),
     mutant(
         "a_wish_does_not_end_a_lost_attempt",

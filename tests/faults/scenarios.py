@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from app.contract.faults import Point
 from tests.faults import crossings
 from tests.faults.stand_in import loss
 from tests.faults.yard import Yard
@@ -30,6 +31,11 @@ class Scenario:
         self._client = ThreadPoolExecutor(1)
         self._asked: Future[httpx.Response] | None = None
 
+    def meet(self, point: Point) -> None:
+        """Arm the point and begin: the first process that comes by stops there."""
+        self.yard.arm(point)
+        self.begin()
+
     def begin(self) -> None:
         """Come so far that the point will be reached."""
         raise NotImplementedError
@@ -48,13 +54,17 @@ class Scenario:
         return answer
 
     def _answer(self) -> httpx.Response:
-        """Of the last `_ask`."""
+        """Of the last `_ask`, which must have been granted."""
+        answer = self._told()
+        assert answer.is_success, answer.text
+        return answer
+
+    def _told(self) -> httpx.Response:
+        """The same, whatever was said."""
         asked = self._asked
         assert asked is not None
         self.yard.until(asked.done, "the client is answered")
-        answer: httpx.Response = asked.result()
-        assert answer.is_success, answer.text
-        return answer
+        return asked.result()
 
 
 class JobScenario(Scenario):
@@ -71,7 +81,11 @@ class JobScenario(Scenario):
 
     def end(self) -> None:
         """The right end, and each step of the training once."""
-        job = self.job = self._over(self.submitted())
+        self.check(self._over(self.submitted()))
+
+    def check(self, job: dict[str, Any]) -> None:
+        """The end of the job, as the service shows it."""
+        self.job = job
         ends = {job["state"], job["failure"]["code"]} if job["failure"] else {job["state"]}
         assert ends & ({self.outcome, "disk_full"} if self.full else {self.outcome}), job
         if job["state"] == "succeeded":

@@ -1,5 +1,7 @@
 """What must be true when a trouble is over: nothing waits, runs or is held, nothing was lost or doubled."""
 
+from collections.abc import Iterable
+
 from tests.faults.yard import Yard
 
 IS_END = (
@@ -29,13 +31,26 @@ TWICE = {
 }
 
 
-def check_settled(yard: Yard) -> None:
-    """Wait for the last breaths of what is over, then look."""
-    for what, query in WAITING.items():
-        yard.until(lambda: not yard.rows(query), f"no {what}", lambda: yard.rows(query))  # noqa: B023
+IDLE = ("open attempts", "devices that are held")
+
+
+def check_idle(yard: Yard) -> None:
+    """Wait until nothing runs, and nothing is held."""
+    _await_none(yard, IDLE)
     yard.until(lambda: not yard.leftovers(), "no process is left", yard.leftovers)
     folder = yard.home / "run" / "attempts"
     yard.until(lambda: not list(folder.glob("*.json")), "no record is left", lambda: list(folder.iterdir()))
+
+
+def check_settled(yard: Yard) -> None:
+    """Wait for the last breaths of what is over, then look."""
+    _await_none(yard, WAITING)
+    check_idle(yard)
     for what, query in TWICE.items():
         assert yard.rows(query) == [], what
     assert sorted(id_ for (id_,) in yard.rows("SELECT id FROM jobs")) == sorted(yard.submitted)
+
+
+def _await_none(yard: Yard, names: Iterable[str]) -> None:
+    for name in names:
+        yard.until(lambda: not yard.rows(WAITING[name]), f"no {name}", lambda: yard.rows(WAITING[name]))  # noqa: B023

@@ -63,6 +63,7 @@ class Client:
     unanswered: dict[str, dict[str, Any]] = field(default_factory=dict)  # by idempotency key
     jobs: dict[str, int] = field(default_factory=dict)  # the steps of each acknowledged job
     wished: set[str] = field(default_factory=set)  # acknowledged cancels
+    pauses: int = 0  # acknowledged ones
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response | None:
         """One request; None without a usable answer."""
@@ -98,9 +99,22 @@ class Client:
             if answer is not None and answer.status_code in (httpx.codes.OK, httpx.codes.ACCEPTED):
                 self.wished.add(job)
 
+    def pause(self) -> None:
+        """Hold some job back."""
+        if self.jobs:
+            job = self.dice.choice(list(self.jobs))
+            answer = self.call("POST", f"/v1/jobs/{job}/pause")
+            self.pauses += answer is not None and answer.status_code in (httpx.codes.OK, httpx.codes.ACCEPTED)
+
+    def resume(self) -> None:
+        """Let all of them go on that rest, also those whose pause was never answered."""
+        answer = self.call("GET", "/v1/jobs", params={"state": "paused", "limit": "100"})
+        for job in answer.json()["items"] if answer else []:
+            self.call("POST", f"/v1/jobs/{job['id']}/resume")
+
     def waiting(self) -> int:
         """How many jobs are not over; as many as it takes when nobody answers."""
-        states = [("state", state) for state in ("queued", "starting", "running")]
+        states = [("state", state) for state in ("queued", "starting", "running", "paused")]
         answer = self.call("GET", "/v1/jobs", params=[*states, ("limit", "100")])
         return MOST_WAITING if answer is None else len(answer.json()["items"])
 
@@ -115,6 +129,10 @@ def rampage(client: Client, chaos: Chaos, ends_s: float) -> None:
         client.ask()
         if client.dice.random() < 0.03:
             client.cancel()
+        if client.dice.random() < 0.03:
+            client.pause()
+        if client.dice.random() < 0.1:
+            client.resume()
         if time.monotonic() > next_blow_s:
             chaos.strike()
             next_blow_s = time.monotonic() + client.dice.uniform(0.5, 5.0)
@@ -128,6 +146,7 @@ def settle(client: Client) -> None:
     while client.unanswered or client.waiting() or leftovers(client.place.home):
         assert time.monotonic() < deadline, f"does not settle: {leftovers(client.place.home)}"
         client.ask()
+        client.resume()
         time.sleep(1)
 
 
@@ -151,6 +170,7 @@ def verdict(client: Client, database_url: str) -> dict[str, Any]:
         "started": sum(attempts.values()),
         "finished": dict(Counter(states.values())),
         "cancels acknowledged": len(client.wished),
+        "pauses acknowledged": client.pauses,
         "attempts": dict(attempts),
         "lost": len(lost),
         "doubled": len(doubled),

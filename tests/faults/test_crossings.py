@@ -3,7 +3,8 @@
 import pytest
 
 from app.contract.faults import Point
-from tests.faults.crossings import CROSSINGS
+from tests.faults.crossings import ALSO, CROSSINGS, PAUSE
+from tests.faults.pausing import PAUSING
 from tests.faults.places import can_mount
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.settled import check_settled
@@ -20,14 +21,13 @@ SAMPLE = [
 ]
 
 
-def cross(yard: Yard, point: Point, trouble: str) -> None:
-    """Stop a process at the point, do that to it, and see how everything ends."""
+def cross(yard: Yard, point: Point, trouble: str, way: str | None = None) -> None:
+    """Stop a process at the point, do that to it, and see how everything ends. `way`: a scenario of `ALSO`."""
     if trouble == "disk_full" and not can_mount():
         pytest.skip("no disk can be filled: this process may not mount a small file system (root in a container can)")
-    scenario = SCENARIOS[CROSSINGS[point]](yard, full=trouble == "disk_full")
+    scenario = (SCENARIOS | PAUSING)[way or CROSSINGS[point]](yard, full=trouble == "disk_full")
     yard.spoilt = True  # until all is well
-    yard.arm(point)
-    scenario.begin()
+    scenario.meet(point)
     TROUBLES[trouble](yard, point, yard.reached(point))
     scenario.end()
     check_settled(yard)
@@ -40,8 +40,21 @@ def test_a_sample_of_all_crossings(sqlite_yard: Yard, point: Point, trouble: str
     cross(sqlite_yard, point, trouble)
 
 
+def test_a_pause_that_its_supervisor_does_not_survive(sqlite_yard: Yard) -> None:
+    cross(sqlite_yard, Point.STOP_BEFORE_SIGNAL, "killed", PAUSE)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trouble", TROUBLES)
 @pytest.mark.parametrize("point", Point, ids=lambda point: point.name)
 def test_every_point_is_crossed_with_every_trouble(yard: Yard, point: Point, trouble: str) -> None:
     cross(yard, point, trouble)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize(("point", "way"), ALSO, ids=lambda each: getattr(each, "name", each))
+def test_every_other_way_to_a_point_is_crossed_with_every_trouble(
+    yard: Yard, point: Point, way: str, trouble: str
+) -> None:
+    cross(yard, point, trouble, way)

@@ -11,7 +11,9 @@ import pytest
 
 from app.contract import faults
 from app.contract.faults import Point, reach
-from tests.faults.crossings import CROSSINGS
+from tests.faults.crossings import ALSO, CROSSINGS
+from tests.faults.pausing import PAUSING
+from tests.faults.scenarios import SCENARIOS
 from worker import environment
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +28,9 @@ def test_each_point_is_reached_at_exactly_one_line() -> None:
 
 def test_each_point_has_its_crossing_and_its_sentence() -> None:
     assert CROSSINGS.keys() == set(Point)
+    ways = [*CROSSINGS.items(), *ALSO]
+    assert len(ways) == len(set(ways)), "a point is crossed twice in the same way"
+    assert {way for _, way in ways} == (SCENARIOS | PAUSING).keys()
     assert len(Point) == len(Point.__members__), "two points have the same sentence"
 
 

@@ -21,6 +21,8 @@ from worker.training.executors import VARIABLE
 
 Image = npt.NDArray[np.uint8]
 
+pytestmark = pytest.mark.timeout(600)
+
 SAMPLES = np.arange(24)
 SIZE = {"kind": "resize", "size": [72, 88]}  # in front of what keeps sizes
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -71,6 +73,15 @@ def compiled(augmentations: Sequence[dict[str, Any]]) -> Pipeline:
             }
         )
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Many small operations: torch's threads would mostly wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +202,6 @@ RUN: dict[str, Any] = {
 }
 
 
-@pytest.mark.timeout(600)
 def test_a_run_whose_batches_the_device_makes_goes_like_one_with_the_hosts(warm: WarmParent, tmp_path: Path) -> None:
     host, device = (
         warm.run(RUN, tmp_path / place, meanwhile=trained(tmp_path / place), **{VARIABLE: place})
@@ -205,7 +215,6 @@ def test_a_run_whose_batches_the_device_makes_goes_like_one_with_the_hosts(warm:
     assert accuracies[0] == pytest.approx(accuracies[1], abs=0.1)
 
 
-@pytest.mark.timeout(600)
 def test_a_setting_that_names_no_place_ends_the_run_with_its_name(warm: WarmParent, tmp_path: Path) -> None:
     run = warm.run(RUN, tmp_path / "run", **{VARIABLE: "gpu"})
     assert run.exit_code == 1

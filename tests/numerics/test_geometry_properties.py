@@ -4,7 +4,7 @@ Images are NumPy's slices and turns where whole pixels move, an even image where
 analytic scene of test_geometry.py's kind: long waves, whose value is known at any place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,21 @@ from worker.training.batched import Part, sources
 from worker.training.draws import Draw
 from worker.training.plugins import build
 
+pytestmark = pytest.mark.timeout(600)
+
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 Warp = Callable[[Image, Array, tuple[int, int], Border | None], Image]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Many small operations: torch's threads would mostly wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
 
 sides = st.integers(1, 70)
 sizes = st.tuples(sides, sides)
@@ -140,7 +152,7 @@ def test_crops_reach_every_offset_the_first_and_the_last_included(
 
 POOL: list[dict[str, Any]] = [
     {"kind": "random_crop", "size": [24, 40], "scale": [0.3, 1.0]},
-    {"kind": "random_crop", "size": [33, 20], "padding": 6, "border": "constant"},
+    {"kind": "random_crop", "size": [33, 20], "padding": 16, "border": "constant"},
     {"kind": "center_crop", "size": [50, 31]},
     {"kind": "random_flip"},
     {"kind": "random_rotate", "degrees": 180, "border": "replicate"},
@@ -245,5 +257,4 @@ def test_the_plan_is_6_db_nearer_to_the_exact_image_than_the_steps_one_after_ano
         for maps in each:
             image = warp(image, maps[n], (224, 224), "reflect")
         apart.append(psnr(image, true))
-    print(np.round(together, 1), np.round(apart, 1))
     assert np.mean(together) > np.mean(apart) + 6

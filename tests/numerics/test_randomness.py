@@ -16,6 +16,8 @@ from scipy import stats
 from worker.training import draws
 from worker.training.draws import Draw
 
+pytestmark = pytest.mark.timeout(600)
+
 Values = npt.NDArray[np.float64]
 Mix = Callable[[int, int, int, npt.NDArray[np.int64]], Values]
 """(seed, epoch, position, indices_N) to 4 draws x N values in [0, 1)."""

@@ -142,10 +142,12 @@ class _Looker:
             if done == len(names):
                 return
             code = self._end(process)
-            if suspect == done:
-                yield _reason(code, self._limits.file_s)
-                done += 1
-            suspect = done
+            if suspect != done:
+                suspect = done
+                continue
+            yield _reason(code, self._limits.file_s)
+            done += 1
+            suspect = -1
 
     def _begin(self) -> "subprocess.Popen[str]":
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")

@@ -9,11 +9,14 @@ import torch
 
 from worker.training.augment import Pipeline
 from worker.training.images import Images
+from worker.training.recycled import Recycled
 
 # N = images in a batch, H W = height and width, C = channels
 
 _SAMPLE = 2_048  # images: their mean is then within 1/40 of the spread between images
 _CHUNK = 32  # images resampled at once
+
+_memory = Recycled()  # of batches on the CPU
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,22 @@ def fit(images: Images, pipeline: Pipeline, threads: int = 1) -> Normalization:
 def apply(images_NHWC: torch.Tensor, normalization: Normalization, dtype: torch.dtype) -> torch.Tensor:
     """uint8 N x H x W x C, on any device, to N x C x H x W of `dtype`, in channels-last memory."""
     exact = torch.float64 if dtype == torch.float64 else torch.float32
+    height, width = images_NHWC.shape[1:3]
     mean_C = torch.tensor(normalization.mean, dtype=torch.float64)
     std_C = torch.tensor(normalization.std, dtype=torch.float64)
-    scale_C = (1 / (255 * std_C)).to(images_NHWC.device, exact, non_blocking=True)
-    shift_C = (-mean_C / std_C).to(images_NHWC.device, exact, non_blocking=True)
-    values_NHWC = torch.addcmul(shift_C, images_NHWC.to(exact), scale_C)
+    # Repeated over a row of pixels: an operator that meets 3 values at a time takes 15 times as long on a CPU.
+    scale_WC = (1 / (255 * std_C)).repeat(width).to(images_NHWC.device, exact, non_blocking=True)
+    shift_WC = (-mean_C / std_C).repeat(width).to(images_NHWC.device, exact, non_blocking=True)
+    values_NHWC = _empty(images_NHWC, exact).copy_(images_NHWC)
+    rows = values_NHWC.view(-1, height, len(scale_WC))
+    torch.addcmul(shift_WC, rows, scale_WC, out=rows)
     return values_NHWC.permute(0, 3, 1, 2).to(dtype)
+
+
+def _empty(images_NHWC: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if images_NHWC.device.type == "cpu":
+        return _memory.empty(tuple(images_NHWC.shape), dtype)
+    return torch.empty(images_NHWC.shape, dtype=dtype, device=images_NHWC.device)
 
 
 def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from app.contract.events import Noted, Phase
 from app.contract.failures import FailureCode
+from app.contract.faults import Point, reach
 from worker.training import architecture, checkpoint, optim, seeds
 from worker.training.checkpoint import Position, Snapshot
 from worker.training.council import Council, Diverging, Row
@@ -91,6 +92,8 @@ class Work:
     def _save(self, *, is_best: bool, stop: bool) -> None:
         """Save, unless the weights are spoilt; leave, if that was decided. After the last epoch they must be good."""
         healthy = self._healthy()
+        if stop:
+            reach(Point.AGREED_BEFORE_SAVE)
         if healthy:
             self.site.save(_snapshot(self.site, self.trainee), is_best=is_best)
             self.council.saved()

@@ -34,12 +34,25 @@ def warp(image_HWC: Image, matrix_33: Array, border: Border | None, out_HWC: Ima
     """
     if _copy(image_HWC, matrix_33, out_HWC):
         return
-    image_HWC, matrix_33 = _near(image_HWC, matrix_33, out_HWC.shape[:2])
+    near_HWC, near_33 = _near(image_HWC, matrix_33, out_HWC.shape[:2])
+    if image_HWC.shape[2] == 3:
+        # Four channels are read and written whole: with the way there and back, half the time of three.
+        # The way there also reads the image once in the order of memory: see below.
+        out_HW4 = np.empty((*out_HWC.shape[:2], 4), np.uint8)
+        _tap(cv2.cvtColor(near_HWC, cv2.COLOR_RGB2RGBA), near_33, border, out_HW4)
+        cv2.cvtColor(out_HW4, cv2.COLOR_RGBA2RGB, dst=out_HWC)
+    else:
+        # One pass in the order of memory: a turned read of an image that is not in the cache takes twice as long.
+        _tap(near_HWC[..., 0].copy(), near_33, border, out_HWC[..., 0])
+
+
+def _tap(image: npt.NDArray, matrix_33: Array, border: Border | None, out: npt.NDArray) -> None:
+    """Fill `out` by one bilinear tap a pixel."""
     cv2.warpAffine(
-        _flat(image_HWC),
+        image,
         matrix_33[:2],
-        (out_HWC.shape[1], out_HWC.shape[0]),  # OpenCV's sizes are (w, h)
-        dst=_flat(out_HWC),
+        (out.shape[1], out.shape[0]),  # OpenCV's sizes are (w, h)
+        dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=_BORDERS[border],
     )
@@ -92,16 +105,14 @@ def _near(image_HWC: Image, matrix_33: Array, size_out: tuple[int, ...]) -> tupl
     left, width = _span(*_reach(xx, xy, x0, size_out), image_HWC.shape[1], factors[0])
     top, height = _span(*_reach(yx, yy, y0, size_out), image_HWC.shape[0], factors[1])
     part_HWC = _window(image_HWC, left, top, width, height)
-    if factors == (1, 1):
-        # One pass in the order of memory: a turned read of an image that is not in the cache takes twice as long.
-        near: npt.NDArray = part_HWC.copy()
-    else:
+    near = part_HWC
+    if factors != (1, 1):
         small_size = width // factors[0], height // factors[1]
-        near = cv2.resize(_flat(part_HWC), small_size, interpolation=cv2.INTER_AREA)
+        near = _deep(cv2.resize(_flat(part_HWC), small_size, interpolation=cv2.INTER_AREA))
     into_33 = np.diag([1 / factors[0], 1 / factors[1], 1.0])
     into_33[0, 2] = -(left + (factors[0] - 1) / 2) / factors[0]
     into_33[1, 2] = -(top + (factors[1] - 1) / 2) / factors[1]
-    return _deep(near), into_33 @ matrix_33
+    return near, into_33 @ matrix_33
 
 
 def _reach(along_x: float, along_y: float, origin: float, size_out: tuple[int, ...]) -> tuple[float, float]:
@@ -115,12 +126,14 @@ def _reach(along_x: float, along_y: float, origin: float, size_out: tuple[int, .
 def _span(low: float, high: float, length: int, factor: int) -> tuple[int, int]:
     """Start and length, a multiple of the factor, of the pixels of one axis that are read between two edges.
 
-    All of the axis when anything beyond the image is shown, since a mirrored border may show any part of it.
+    What is shown beyond the image is what a mirrored border has there: as far inside as it lies outside.
     """
-    if low < -0.5 or high > length - 0.5:
-        first, last = 0, length
-    else:
-        first, last = max(floor(low) - 2 * factor, 0), min(ceil(high) + 1 + 2 * factor, length)
+    inmost, outmost = low, high
+    if low < -0.5:
+        outmost = max(high, -low)
+    if high > length - 0.5:
+        inmost = min(low, 2 * length - high)
+    first, last = max(floor(inmost) - 2 * factor, 0), min(ceil(outmost) + 1 + 2 * factor, length)
     blocks = ceil((last - first) / factor)
     return max(min(first, length - blocks * factor), 0), blocks * factor
 

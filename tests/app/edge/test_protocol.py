@@ -1,6 +1,5 @@
 """Bytes over a real socket to the real server: whatever they are, the answer is one that a client can read."""
 
-import asyncio
 import gzip
 import json
 import re
@@ -192,42 +191,3 @@ def test_a_long_answer_is_not_cut_by_these_clocks(hasty, submit):
     with socket.create_connection(("127.0.0.1", hasty), timeout=60) as connection:
         connection.sendall(get(b"/v1/jobs/" + job["id"].encode(), HOST + wait))
         assert received(connection).split()[1] == b"304"
-
-
-@pytest.fixture
-def slow_reader():
-    """A server whose app takes what comes once a second, or answers without it; yields its port."""
-
-    class Hasty(Protocol):
-        body_pause_s = 0.2
-
-    async def app(scope, receive, send):
-        if scope["type"] != "http":
-            return
-        while scope["path"] == "/slow":
-            await asyncio.sleep(1)
-            if not (await receive()).get("more_body"):
-                break
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body"})
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(app, http=Hasty, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=running.run, args=([listener],))
-    thread.start()
-    yield listener.getsockname()[1]
-    running.should_exit = True
-    thread.join()
-    listener.close()
-
-
-def test_a_service_that_is_slow_to_take_a_body_does_not_blame_the_client(slow_reader):
-    body = bytes(1_000_000)
-    answer = talk(slow_reader, post(b"Content-Length: 1000000\r\n", body, b"/slow"))
-    assert answer.split()[1] == b"200"
-
-
-def test_a_body_that_was_answered_before_it_came_gets_no_second_answer(slow_reader):
-    with socket.create_connection(("127.0.0.1", slow_reader), timeout=60) as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000\r\n\r\nx")
-        assert re.findall(rb"HTTP/1.1 (\d+)", received(connection)) == [b"200"]

@@ -6,8 +6,9 @@ from sqlalchemy import select, update
 from app.contract.states import FINAL, StopWish
 from app.errors import Conflict, Fenced
 from app.services import housekeeping
+from app.store.session import Database
 from app.store.tables import jobs
-from tests.support.service import spec, worker
+from tests.support.service import Service, spec, worker
 
 LEASE_S = 61
 
@@ -64,6 +65,18 @@ class TestQueued:
         service.pause(job)
         service.resume(job)
         assert service.claim().job == job
+
+    def test_whoever_resumes_it_wakes_the_workers(self, database, service):
+        job = service.submit().id
+        service.pause(job)
+        nudges = []
+        telling = Service(Database(database.url, database.settings, on_work=lambda: nudges.append(1)))
+        telling.resume(job)
+        assert nudges == [1]
+        telling.resume(job)  # it is queued already: nothing new for them
+        telling.pause(job)
+        assert nudges == [1]
+        telling.database.close()
 
 
 class TestHeld:

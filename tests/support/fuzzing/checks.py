@@ -11,6 +11,8 @@ RULES = {
     # what a reference leads to
     "missing", "outside_roots", "bad_path", "empty", "one_class", "bad_list", "unknown_dataset", "dataset_not_ready",
     "unknown_job", "job_not_succeeded", "unknown_model",
+    # a string that no database can store, anywhere in a body
+    "nul_character",
     # between the fields of a spec
     "not_divisible", "too_long", "after_normalize", "after_random_erasing", "after_gaussian_blur",
     "after_mixup", "after_cutmix", "other_size",

@@ -1,5 +1,7 @@
 """Where batches are made: chosen by the device or by hand, and the same batches either way."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,6 +13,8 @@ from worker.training.augment import Pipeline
 from worker.training.executors import VARIABLE, OnDevice, OnHost
 from worker.training.images import Image, Images
 from worker.training.loader import Batch, Loader
+
+pytestmark = pytest.mark.timeout(600)
 
 CPU = torch.device("cpu")
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -39,6 +43,21 @@ def picture(index: int) -> Image:
 IMAGES = Images(np.arange(130) % 10, np.zeros((130, 2), np.int64), 3, picture)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Many small operations: torch's threads would mostly wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def expected(one_thread: None) -> torch.Tensor:
+    """What the device makes of all images."""
+    return pixels(loaded(OnDevice(pipeline(), CPU), 2, 130))
+
+
 def batches(size: int) -> list[npt.NDArray[np.int64]]:
     shuffled = np.random.default_rng(0).permutation(130)
     return [shuffled[start : start + size] for start in range(0, 130, size)]
@@ -53,28 +72,31 @@ def pixels(made: list[Batch]) -> torch.Tensor:
     return torch.cat([batch.images_NHWC for batch in made]).cpu()
 
 
-@pytest.mark.parametrize(("threads", "size"), [(1, 130), (4, 130), (3, 7), (2, 33)])
-def test_what_the_device_makes_depends_on_neither_threads_nor_batches(threads: int, size: int) -> None:
-    expected = pixels(loaded(OnDevice(pipeline(), CPU), 2, 50))
+@pytest.mark.parametrize(("threads", "size"), [(4, 130), (3, 11), (1, 33)])
+def test_what_the_device_makes_depends_on_neither_threads_nor_batches(
+    threads: int, size: int, expected: torch.Tensor
+) -> None:
     assert torch.equal(pixels(loaded(OnDevice(pipeline(), CPU), threads, size)), expected)
 
 
-def test_a_batch_too_large_for_the_memory_of_one_go_is_made_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = pixels(loaded(OnDevice(pipeline(), CPU), 2, 130))
+def test_a_batch_too_large_for_the_memory_of_one_go_is_made_in_several(
+    monkeypatch: pytest.MonkeyPatch, expected: torch.Tensor
+) -> None:
     gone = []
     run = executors.batched.run
     monkeypatch.setattr(executors, "_PIXELS_AT_ONCE", 24 * 24 * 70)
     monkeypatch.setattr(executors.batched, "run", lambda parts, *rest: gone.append(len(parts)) or run(parts, *rest))
-    assert torch.equal(pixels(loaded(OnDevice(pipeline(), CPU), 2, 130)), whole)
+    assert torch.equal(pixels(loaded(OnDevice(pipeline(), CPU), 2, 130)), expected)
     assert gone == [2, 2, 1]  # parts of 32 images
 
 
-def test_both_give_the_loader_the_same_batches() -> None:
-    host, device = (loaded(executor, 2, 64) for executor in (OnHost(pipeline()), OnDevice(pipeline(), CPU)))
+def test_both_give_the_loader_the_same_batches(expected: torch.Tensor) -> None:
+    host, device = (loaded(executor, 2, 130) for executor in (OnHost(pipeline()), OnDevice(pipeline(), CPU)))
     for one, other in zip(host, device, strict=True):
         assert torch.equal(one.labels_N, other.labels_N)
         assert one.images_NHWC.shape == other.images_NHWC.shape
         assert one.images_NHWC.dtype == other.images_NHWC.dtype
+    assert torch.equal(pixels(device), expected)
     assert (pixels(host).int() - pixels(device).int()).abs().float().mean() < 0.1
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contract.augment import Border
@@ -28,6 +28,7 @@ def shift(x: float, y: float) -> npt.NDArray:
     return geometry.translation(np.array([[x, y]], float))[0]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 11), st.integers(0, 7), st.sampled_from([1, 3]), st.booleans(), st.booleans())
 def test_a_moved_or_mirrored_window_is_the_slice_itself(
     left: int, top: int, channels: int, across: bool, down: bool
@@ -38,6 +39,7 @@ def test_a_moved_or_mirrored_window_is_the_slice_itself(
     np.testing.assert_array_equal(warped(image, shift(left, top) @ flips[0] @ flips[1], (10, 12)), expected)
 
 
+@settings(deadline=None)
 @given(st.integers(-40, 40), st.integers(-40, 40), st.sampled_from([*NUMPY_MODES]), st.booleans())
 def test_beyond_the_edges_the_border_is_shown_exactly(left: int, top: int, border: Border, across: bool) -> None:
     image = noise(17, 23)
@@ -74,6 +76,7 @@ def test_an_axis_that_does_not_shrink_keeps_its_detail() -> None:
     np.testing.assert_array_equal(warped(image, matrix, (40, 40))[:, [19, 20]], [[[0] * 3, [255] * 3]] * 40)
 
 
+@settings(deadline=None)
 @given(st.integers(30, 90), st.integers(30, 90), st.floats(0, 1), st.floats(0, 1), st.floats(2.6, 7.9))
 def test_reading_only_the_window_that_is_needed_changes_nothing_to_speak_of(
     height: int, width: int, x: float, y: float, shrink: float
@@ -102,3 +105,17 @@ def test_the_smallest_images_work(size: tuple[int, int], border: Border | None) 
 
 def test_the_source_scale_grows_with_the_shrink() -> None:
     assert [resample.factor(shrink) for shrink in (0.1, 1, 1.5, 2.4, 2.6, 3.9, 4.1, 30)] == [1, 1, 1, 1, 2, 2, 3, 20]
+
+
+@pytest.mark.parametrize("border", [*NUMPY_MODES])
+def test_the_part_that_is_read_holds_all_that_is_shown_however_far_beyond_the_edges(border: Border) -> None:
+    """Against a copy of the image that is wide enough to need no border."""
+    image, room = noise(40, 52), 160
+    padded = np.pad(image, ((room, room), (room, room), (0, 0)), NUMPY_MODES[border])  # type: ignore[call-overload]
+    generator = np.random.default_rng(5)
+    for angle, scale, x, y in generator.uniform([-3.2, 0.5, -60, -60], [3.2, 1.7, 90, 80], (200, 4)):
+        turn = scale * geometry.rotation(np.array([angle]))
+        matrix = shift(x, y) @ geometry.about(np.array([[14.5, 14.5]]), turn)[0]
+        made = warped(image, matrix, (30, 30), border)
+        expected = warped(padded, shift(room, room) @ matrix, (30, 30), border)
+        assert np.abs(made.astype(int) - expected).max() <= 1  # OpenCV's coordinates are float32

@@ -1,0 +1,102 @@
+"""Does augmentation raise validation accuracy? The same small budget with and without, over several seeds.
+
+python -m benchmarks accuracy [--seeds 5] [--epochs 25]
+
+Whole training runs (`python -m worker.training`) on the digits that come with scikit-learn, half of them kept for
+validation: 900 images to learn from. The seed decides the split, the first weights and every draw, so runs of one seed
+differ in the augmentation alone. The accuracy is that of the last epoch: the best epoch would be chosen by the very
+images that it is measured on.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+
+SIZE = [32, 32]
+LISTS: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "rotation": [{"kind": "random_rotate", "degrees": 15}],
+    "rotation, shift and scale": [
+        {"kind": "random_rotate", "degrees": 15},
+        {"kind": "random_affine", "translate": [0.1, 0.1], "scale": [0.85, 1.15]},
+    ],
+    "flips": [{"kind": "random_flip", "axis": "horizontal"}, {"kind": "random_flip", "axis": "vertical"}],
+}
+"""The last is expected to do harm: a mirrored digit is another one, or none."""
+
+
+def spec(seed: int, epochs: int, augmentations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Few images, a short cosine, the network of the demo."""
+    return {
+        "dataset": {"kind": "builtin", "name": "digits", "validation_fraction": 0.5},
+        "model": {"kind": "timm", "name": "resnet10t", "channels": 1},
+        "augment": [{"kind": "resize", "size": SIZE}, *augmentations],
+        "training": {
+            "epochs": epochs,
+            "batch_size": 64,
+            "seed": seed,
+            "optimizer": {"kind": "adamw", "learning_rate": 0.003, "weight_decay": 0.05},
+            "schedule": {"kind": "cosine", "warmup_epochs": 2},
+        },
+    }
+
+
+def accuracy(job: dict[str, Any], folder: Path) -> float:
+    """Train once; the validation accuracy after the last epoch."""
+    folder.mkdir()
+    order = folder / "spec.json"
+    order.write_text(json.dumps(job))
+    command = [sys.executable, "-m", "worker.training", str(order), str(folder / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise SystemExit(f"accuracy: the run failed:\n{ended.stderr}")
+    events = [json.loads(line) for line in (folder / "run/events.jsonl").read_text("utf-8").splitlines()]
+    values = [each["values"]["val/accuracy"] for each in events if "val/accuracy" in each.get("values", {})]
+    return float(values[-1])
+
+
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All lists, seed by seed, so that an interrupted evening has whole pairs."""
+    found: dict[str, list[float]] = {name: [] for name in given.only or LISTS}
+    for seed in range(given.seeds):
+        for number, (name, values) in enumerate(found.items()):
+            begun = time.monotonic()
+            values.append(accuracy(spec(seed, given.epochs, LISTS[name]), folder / f"{seed}-{number}"))
+            print(f"  seed {seed}  {name:<28} {values[-1]:.4f}  ({time.monotonic() - begun:.0f} s)", flush=True)
+    return {name: _summary(values, found.get("none", values)) for name, values in found.items()}
+
+
+def _summary(values: list[float], without: list[float]) -> dict[str, Any]:
+    gains = [value - other for value, other in zip(values, without, strict=True)]
+    return {
+        "accuracies": values,
+        "mean": round(statistics.mean(values), 4),
+        "deviation": round(statistics.stdev(values), 4) if len(values) > 1 else 0.0,
+        "mean_gain": round(statistics.mean(gains), 4),
+        "seeds_above": sum(gain > 0 for gain in gains),
+    }
+
+
+def main() -> None:
+    """Train and write a result file."""
+    parser = argparse.ArgumentParser(prog="benchmarks accuracy", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5, help="of each list, from 0")
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--only", nargs="*", choices=LISTS, help="lists to train with")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
+        found = measure(given, Path(folder))
+    result = {"question": "validation accuracy with and without", "seeds": given.seeds, "epochs": given.epochs}
+    print(f"accuracy: written to {record.write('accuracy', result | {'lists': found})}")
+
+
+if __name__ == "__main__":
+    main()
