@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from app.contract import views
+from app.contract import datasets, views
 from app.contract.plan import Plan
 from app.contract.previews import Preview, PreviewSpec
 from app.contract.report import Report
@@ -129,8 +129,8 @@ def test_every_reference_leads_somewhere():
         (views.CheckpointView, examples.CHECKPOINT),
         (views.Artifact, examples.ARTIFACT),
         (Report, examples.REPORT),
-        (views.DatasetSpec, examples.DATASET_SPEC),
-        (views.Dataset, examples.DATASET),
+        (datasets.DatasetSpec, examples.DATASET_SPEC),
+        (datasets.Dataset, examples.DATASET),
         (Preview, examples.PREVIEW),
         (PreviewSpec, PreviewSpec.examples[0]),
         (views.Worker, examples.WORKER),
