@@ -16,6 +16,14 @@ from tests.support.service import Service
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test keeps decoded images in the home of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAINYARD_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server for the session, started when the first test needs it."""

@@ -71,7 +71,8 @@ class Attempt:
         reach(Point.SUPERVISOR_BEFORE_LAUNCH)
         launcher = Launcher.begin(
             [*(self._settings.training_command or TRAINING), str(order_path), str(self._run_dir)],
-            environment.for_run(order.device_kind, order.devices, self._work.traceparent),
+            environment.for_run(order.device_kind, order.devices, self._work.traceparent)
+            | self._settings.cache_environment,
             self._run_dir / "logs" / "launcher.log",
         )
         log.info("started the run: process %d", launcher.pid)

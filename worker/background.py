@@ -114,7 +114,8 @@ class BackgroundTask:
         order = self._folder / "order.json"
         order.write_text(self._order_text())
         command = [*self._program(), str(order), str(self._folder / "result.json")]
-        return Launcher.begin(command, environment.for_task(), self._folder / "task.log")
+        known = environment.for_task() | self._settings.cache_environment
+        return Launcher.begin(command, known, self._folder / "task.log")
 
     def _order_text(self) -> str:
         """The planning program reads a run order, like the run itself; the others read the whole task."""

@@ -33,6 +33,8 @@ class WorkerSettings(BaseSettings):
     plan_timeout_s: float = Field(300.0, gt=0)
     import_timeout_s: float = Field(6 * 3600.0, gt=0)
     idle_ask_s: float = Field(15.0, gt=0, description="An idle worker asks for work so often, nudged or not.")
+    cache_dir: Path | None = Field(None, description="Decoded images, on a local disk; otherwise HOME/cache.")
+    cache_bytes: int | None = Field(None, ge=0, description="Most that they may take; otherwise a fifth of the disk.")
     drain_s: float = Field(30.0, gt=0, description="How long running jobs may save when the worker stops.")
     log_format: Literal["text", "json"] = "text"
     training_command: list[str] | None = Field(
@@ -43,6 +45,13 @@ class WorkerSettings(BaseSettings):
     def run_dir(self) -> Path:
         """Runtime files of this machine: addresses, sockets, records of running attempts."""
         return self.home.expanduser().absolute() / "run"
+
+    @property
+    def cache_environment(self) -> dict[str, str]:
+        """What tells programs of this worker where decoded images are kept, and how many."""
+        folder = (self.cache_dir or self.home / "cache").expanduser().absolute()
+        limit = {} if self.cache_bytes is None else {"TRAINYARD_CACHE_BYTES": str(self.cache_bytes)}
+        return {"TRAINYARD_CACHE_DIR": str(folder)} | limit
 
     @property
     def records_dir(self) -> Path:

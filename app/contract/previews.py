@@ -122,19 +122,20 @@ class PreviewImage(View):
     png: Png
     drawn: list[Drawn] = Field(description="In the order of `spec.augment`; what draws nothing is left out.")
     matrix: list[list[float]] = Field(
-        description="2x3: from (x, y, 1), a pixel of this image, to the pixel of the source image that it shows."
+        description="2x3: from (x, y, 1), a pixel of this image, to the pixel that it shows of the source image."
     )
     border: Border | None = Field(description="What stands beyond the source's edges; null where nothing does.")
     mixed: MixedWith | None = Field(None, description="With `mixup` or `cutmix`; null where it was left alone.")
 
 
 class PreviewOriginal(View):
-    """The same image as it is evaluated: brought to size, nothing drawn."""
+    """The same image as it is evaluated: brought to size, nothing drawn. The source image is the file's, or for a large
+    file the smaller one that training reads."""
 
     sample: int
     name: str
     label: str
-    height: int = Field(description="Of the source image, in pixels.")
+    height: int = Field(description="Of the source image, in pixels; a large one is stored, and counted here, smaller.")
     width: int
     png: Png
 

@@ -21,8 +21,9 @@ from worker.training import image_table
 from worker.training.archives.refusals import Limits
 from worker.training.archives.unpack import unpack
 from worker.training.errors import RunFailure
-from worker.training.image_check import facts, inspect_layout, judge
+from worker.training.image_check import Follower, facts, inspect_layout, judge
 from worker.training.image_folder import survey
+from worker.training.layouts import Layout
 
 PROGRESS = "progress.json"
 TELL_EVERY_S = 0.5
@@ -46,26 +47,29 @@ def main(request: Path, out: Path) -> int:
 
 def _check(task: ImportTask, progress: Path) -> BaseModel:
     layout = survey(task.path)
-    inspected = inspect_layout(layout, _Teller(progress, len(layout.names)).tell)
+    inspected = inspect_layout(layout, _Teller(progress))
     if task.results is not None:
         image_table.write(Path(task.results), layout, inspected.looks, inspected.findings)
     judge(inspected.manifest, task.bad_image_share)
     return facts(inspected.manifest)
 
 
-class _Teller:
+class _Teller(Follower):
     """Writes down how far the check is, twice a second."""
 
-    def __init__(self, file: Path, files: int) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._files = files
+        self._files = 0
         self._next_s = 0.0
-        self.tell(0)
 
-    def tell(self, seen: int) -> None:
+    def begin(self, layout: Layout) -> None:
+        self._files = len(layout.names)
+        self.told(0)
+
+    def told(self, files: int) -> None:
         now_s = time.monotonic()
-        if now_s >= self._next_s or seen == self._files:
-            _write(self._file, ImportProgress(files_seen=seen, files=self._files))
+        if now_s >= self._next_s or files == self._files:
+            _write(self._file, ImportProgress(files_seen=files, files=self._files))
             self._next_s = now_s + TELL_EVERY_S
 
 

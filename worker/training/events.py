@@ -67,7 +67,11 @@ class Reporter:
     def send(self, kind: type[Reported], **fields: Any) -> None:
         """Report an event; `time` may be given when it happened earlier."""
         if not self._muted:
-            self._waiting.put((kind, {"time": datetime.now(UTC), **fields}))
+            self.send_always(kind, **fields)
+
+    def send_always(self, kind: type[Reported], **fields: Any) -> None:
+        """The same for what this process alone knows, muted or not."""
+        self._waiting.put((kind, {"time": datetime.now(UTC), **fields}))
 
     def fail(self, failure: Failure, smaller: int | None = None) -> None:
         """Tell why this process cannot go on, after everything it sent before.

@@ -1,11 +1,9 @@
 """Every file of a folder is read, hashed and decoded once, in bounded processes; the result serves every rank."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -14,7 +12,7 @@ from app.contract.file_table import Finding
 from worker.training import image_findings, image_inspection
 from worker.training.image_findings import Findings
 from worker.training.image_folder import survey
-from worker.training.image_inspection import Limits, Look, Seen, Told
+from worker.training.image_inspection import Limits, Look, Seen
 from worker.training.layouts import Layout, bad, few, short
 
 _NAMED = 1_000  # refused files that are kept by name,
@@ -59,21 +57,38 @@ class Inspected:
     manifest: Manifest
 
 
-def check(folder: str, bad_image_share: float) -> Manifest:
+class Follower:
+    """Goes along with a check. Called from several threads."""
+
+    def begin(self, layout: Layout) -> None:
+        """These files will be looked at."""
+
+    def take(self, name: str, seen: Seen) -> Look:
+        """A file that can be used; it may be refused here after all."""
+        del name
+        return seen
+
+    def told(self, files: int) -> None:
+        """So many files were looked at, up to now."""
+
+
+def check(folder: str, bad_image_share: float, follower: Follower | None = None) -> Manifest:
     """Look at every file. Raises RunFailure(BAD_DATASET) when the set as a whole cannot be trained on."""
-    manifest = inspect(folder).manifest
+    manifest = inspect_layout(survey(folder), follower).manifest
     judge(manifest, bad_image_share)
     return manifest
 
 
-def inspect(folder: str, told: Told = lambda _: None, limits: Limits | None = None) -> Inspected:
-    """Look at every file; `told` hears now and then how many it has been. Raises RunFailure for no layout."""
-    return inspect_layout(survey(folder), told, limits)
+def inspect(folder: str, follower: Follower | None = None, limits: Limits | None = None) -> Inspected:
+    """Look at every file. Raises RunFailure for no layout."""
+    return inspect_layout(survey(folder), follower, limits)
 
 
-def inspect_layout(layout: Layout, told: Told = lambda _: None, limits: Limits | None = None) -> Inspected:
+def inspect_layout(layout: Layout, follower: Follower | None = None, limits: Limits | None = None) -> Inspected:
     """The same for files that are listed already."""
-    looks = image_inspection.inspect(layout.folder, layout.names, told, limits)
+    follower = follower or Follower()
+    follower.begin(layout)
+    looks = image_inspection.inspect(layout.folder, layout.names, follower.told, limits, follower.take)
     usable = [(index, look) for index, look in enumerate(looks) if isinstance(look, Seen)]
     indices, seen = [index for index, _ in usable], [look for _, look in usable]
     labels = [layout.labels[index] for index in indices]
@@ -105,21 +120,6 @@ def facts(manifest: Manifest) -> DatasetFacts:
         finding_counts=manifest.finding_counts,
         warnings=manifest.warnings,
     )
-
-
-def remembered(folder: str, bad_image_share: float, run_dir: Path) -> Manifest:
-    """The same as `check`, done once in an attempt: the first to ask leaves it in `data.json` for the others."""
-    file = run_dir / "data.json"
-    if file.exists():
-        manifest = Manifest.model_validate_json(file.read_bytes())
-        if manifest.folder == os.path.realpath(folder):
-            return manifest
-    manifest = check(folder, bad_image_share)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"data.{os.getpid()}.part")
-    part.write_text(manifest.model_dump_json(), "utf-8")
-    part.replace(file)  # whole or not at all: ranks may ask at the same time
-    return manifest
 
 
 def _manifest(
@@ -179,13 +179,7 @@ def _few_enough(refused: Sequence[RefusedFile]) -> list[RefusedFile]:
 
 def judge(manifest: Manifest, bad_image_share: float) -> None:
     """Raise RunFailure(BAD_DATASET) when too many files are refused, or nothing is left of a class."""
-    files = len(manifest.names) + manifest.refused_count
-    if not files:
-        raise bad("The class folders hold no files at all.")
-    if manifest.refused_count > bad_image_share * files:
-        first = "; ".join(f"{short(refused.name)} {refused.reason}" for refused in manifest.refused[:10])
-        allowed = f"at most {bad_image_share:.3g} of all may be"
-        raise bad(f"{manifest.refused_count} of {files} files cannot be used ({allowed}). The first: {first}.")
+    judge_refused(manifest.refused, manifest.refused_count, len(manifest.names), bad_image_share)
     filled = set(zip(manifest.labels, manifest.in_validation, strict=True))
     for is_validation in (False, True) if manifest.has_validation and not manifest.listed_in else (False,):
         empty = [name for label, name in enumerate(manifest.classes) if (label, is_validation) not in filled]
@@ -193,3 +187,14 @@ def judge(manifest: Manifest, bad_image_share: float) -> None:
             part = (" in val" if is_validation else " in train") if manifest.has_validation else ""
             part += "/" if part and not manifest.listed_in else ""
             raise bad(f"No usable image{part} of class {few(empty)}.")
+
+
+def judge_refused(refused: Sequence[RefusedFile], refused_count: int, usable: int, bad_image_share: float) -> None:
+    """Raise RunFailure(BAD_DATASET) when too many files are refused."""
+    files = usable + refused_count
+    if not files:
+        raise bad("The class folders hold no files at all.")
+    if refused_count > bad_image_share * files:
+        first = "; ".join(f"{short(each.name)} {each.reason}" for each in refused[:10])
+        allowed = f"at most {bad_image_share:.3g} of all may be"
+        raise bad(f"{refused_count} of {files} files cannot be used ({allowed}). The first: {first}.")

@@ -23,6 +23,13 @@ Image = npt.NDArray[np.uint8]
 
 MAX_FILE_BYTES = 256 * 2**20
 _FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR_RGB}
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,  # of colour too: the flags for colour differ in the order of channels alone
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+_JPEG = rb"\xff\xd8\xff"
 
 
 class Unusable(Exception):
@@ -46,10 +53,14 @@ def read(folder: str, name: str) -> bytes:
         raise Unusable(f"cannot be read: {error.strerror}") from error
 
 
-def decode(content: bytes, channels: int) -> Image:
-    """The pixels, H x W x C. Raises Unusable."""
+def decode(content: bytes, channels: int, factor: int = 1) -> Image:
+    """The pixels, H x W x C. Raises Unusable.
+
+    A JPEG can be decoded at a half, quarter or eighth of its size (`factor` 2, 4, 8), which costs a fraction: each
+    pixel is then the mean of a block, as in `reduced`, but found from the file's coefficients.
+    """
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[channels])
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[channels] | _REDUCED[factor])
     except cv2.error as error:
         if error.code == cv2.Error.STS_NO_MEM:
             raise MemoryError(f"An image of {len(content)} bytes does not fit into memory.") from error
@@ -59,6 +70,36 @@ def decode(content: bytes, channels: int) -> Image:
     if image is None:
         raise Unusable("cannot be decoded")
     return np.ascontiguousarray(image.reshape(*image.shape[:2], channels), np.uint8)
+
+
+def reduced(image_HWC: Image, factor: int) -> Image:
+    """Each block of factor x factor pixels as its mean; blocks that end beyond the image repeat its edge."""
+    if factor == 1:
+        return image_HWC
+    height, width, channels = image_HWC.shape
+    flat = image_HWC[..., 0] if channels == 1 else image_HWC
+    padded = cv2.copyMakeBorder(flat, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)
+    size = padded.shape[1] // factor, padded.shape[0] // factor
+    small = cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(small.reshape(size[1], size[0], channels), np.uint8)
+
+
+def jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """(h, w) that a JPEG's header tells, before any orientation; null for what is none."""
+    if not re.match(_JPEG, content):
+        return None
+    position = 2
+    while position + 9 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker in _JPEG_FRAMES:
+            height = int.from_bytes(content[position + 5 : position + 7], "big")
+            width = int.from_bytes(content[position + 7 : position + 9], "big")
+            return (height, width) if height and width else None
+        if marker == 0xFF:  # filling
+            position += 1
+            continue
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return None
 
 
 def verify(content: bytes) -> str:
@@ -79,6 +120,7 @@ def verify(content: bytes) -> str:
 # In coded JPEG data 0xFF is followed by 0 (a stuffed byte) or by a restart marker; anything else ends the scan.
 _JPEG_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the other three hold tables
 
 
 def _jpeg_is_whole(content: bytes) -> bool:
@@ -123,7 +165,7 @@ def _left_to_the_decoder(_content: bytes) -> bool:
 
 
 _FORMATS: dict[str, tuple[bytes, Callable[[bytes], bool]]] = {
-    "jpeg": (rb"\xff\xd8\xff", _jpeg_is_whole),
+    "jpeg": (_JPEG, _jpeg_is_whole),
     "png": (rb"\x89PNG\r\n\x1a\n", _png_is_whole),
     "webp": (rb"RIFF....WEBP", _webp_is_whole),
     "bmp": (rb"BM", _bmp_is_whole),

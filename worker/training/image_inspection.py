@@ -25,6 +25,7 @@ END_S = 10.0
 _AT_ONCE = 32  # names that a process is given: few enough for the answers to fit into a pipe
 
 Told = Callable[[int], None]
+Then = Callable[[str, "Seen"], "Look"]
 
 
 class Seen(NamedTuple):
@@ -54,13 +55,20 @@ class Limits:
     program: tuple[str, ...] = (sys.executable, "-m", "worker.training.image_looker")
 
 
-def inspect(folder: str, names: Sequence[str], told: Told = lambda _: None, limits: Limits | None = None) -> list[Look]:
-    """A look at each file, in the order of `names`. `told` hears now and then how many there are so far.
+def inspect(
+    folder: str,
+    names: Sequence[str],
+    told: Told = lambda _: None,
+    limits: Limits | None = None,
+    then: Then = lambda _, seen: seen,
+) -> list[Look]:
+    """A look at each file, in the order of `names`. `told` hears now and then how many there are so far. `then` is done
+    in this process with each file that can be used, and may refuse it after all; it is called from several threads.
 
-    Raises LookerFailed. `folder` is absolute and has no links in it.
+    Raises LookerFailed, and what `then` raises. `folder` is absolute and has no links in it.
     """
     looks: list[Look] = ["was not looked at"] * len(names)
-    work = _Work(names, looks, told)
+    work = _Work(names, looks, told, then)
     count = min(MOST_LOOKERS, len(os.sched_getaffinity(0)), -(-len(names) // _AT_ONCE))
     with ThreadPoolExecutor(max(count, 1)) as pool:
         lookers = [_Looker(folder, limits or Limits()) for _ in range(count)]
@@ -76,16 +84,21 @@ class _Work:
     names: Sequence[str]
     looks: list[Look]
     told: Told
+    then: Then
     _next: int = 0
     _seen: int = 0
     _lock: Lock = field(default_factory=Lock)
 
     def do(self, looker: "_Looker") -> None:
-        with looker:
-            for start in self._starts():
-                for index, look in enumerate(looker.look(self.names[start : start + _AT_ONCE]), start):
-                    self.looks[index] = look
-                self._count(start)
+        try:
+            with looker:
+                for start in self._starts():
+                    for index, look in enumerate(looker.look(self.names[start : start + _AT_ONCE]), start):
+                        self.looks[index] = self.then(self.names[index], look) if isinstance(look, Seen) else look
+                    self._count(start)
+        except BaseException:
+            self._next = len(self.names)  # the other threads need not go on to the end
+            raise
 
     def _starts(self) -> Iterator[int]:
         while True:

@@ -19,7 +19,7 @@ class Images:
 
     labels_N: npt.NDArray[np.int64]
     sizes_N2: npt.NDArray[np.int64]
-    """(h, w) of each image, in pixels."""
+    """(h, w) of each image as it is read, in pixels."""
     channels: int
     read: Read
     """From the number of an image to its pixels, H x W x C. Raises RunFailure when it cannot be read any more."""

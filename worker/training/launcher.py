@@ -20,13 +20,14 @@ from types import FrameType
 
 import torch.distributed as dist
 
+from app.contract.data import Builtin
 from app.contract.events import Failed, Noted, PhaseBegun, Planned, Succeeded
 from app.contract.events import Stopped as StoppedEvent
 from app.contract.failures import Failure, FailureCode
 from app.contract.faults import Point, reach
 from app.contract.report import Report
 from app.contract.work import RunOrder
-from worker.training import causes, checkpoint, logs, measure, planning
+from worker.training import causes, checkpoint, data, logs, measure, notes, planning
 from worker.training.board import Board
 from worker.training.errors import RunFailure
 from worker.training.events import EventLog, Reporter
@@ -36,10 +37,12 @@ from worker.training.processes import DISK_FULL, STOPPED, Child, fork
 from worker.training.rank import Place, work
 from worker.training.site import Start
 from worker.training.watch import Limits, Stopped, Watch
-from worker.training.watchdog import Watchdog
+from worker.training.watchdog import START_FACTOR, Watchdog
 
 SUCCEEDED, FAILED = 0, 1
 ORDER = "order.json"
+PREPARE_S = 6 * 3600.0
+"""How long checking and decoding a data set may take: as long as its import."""
 
 log = logging.getLogger(__name__)
 
@@ -118,14 +121,41 @@ class Launch:
         """Start the ranks, and again with fewer images at a time as long as they say that this may do."""
         import_module("torch._dynamo")  # DDP and the optimizers do when first used: once here, not in every rank
 
-        planned = False
+        planned = prepared = False
         while True:
             planner = None if planned else self._fork("planner", self._plan)
             try:
+                if not prepared:
+                    self._prepare(planner)
+                    prepared = True
                 return self._start_ranks(start, planner)
             except TooLarge as trouble:
                 planned = planner is None or planner.exit_code == 0
                 start = self._with_less(start, trouble)
+
+    def _prepare(self, planner: Child | None) -> None:
+        """Check and decode what is not kept from a time before, in a process of its own: it tells how far it is, and
+        what it needs of memory is not the ranks'. Built-in sets are read by each rank in no time.
+        """
+        if isinstance(self.order.spec.dataset, Builtin):
+            return
+        preparer = self._fork("data", self._prepare_data)
+        children = [planner, preparer] if planner else [preparer]
+        patience = Watchdog(time.monotonic(), PREPARE_S / START_FACTOR)
+        Watch(children, self.events, self.limits, patience, planner).until_ended(preparer)
+
+    def _prepare_data(self, pipe: int) -> int:
+        """The body of the preparer."""
+        logs.to_stderr()
+        reporter = Reporter(pipe)
+        try:
+            data.load(self.order, notes.to(reporter))
+        except Exception as error:
+            log.exception("The data cannot be used")
+            reporter.fail(causes.explain(error))
+            return 1
+        reporter.close()
+        return 0
 
     def _start_ranks(self, start: Start, planner: Child | None) -> None:
         """Fork the ranks, host the store, and wait for all; the planner works beside the first seconds of training."""

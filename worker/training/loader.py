@@ -3,9 +3,11 @@
 Threads, not processes: OpenCV releases the GIL, and nothing must be pickled, shared or killed.
 """
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +70,8 @@ class Loader:
         self._pipeline = pipeline
         self._executor = executor or OnHost(pipeline)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
+        self.waited_s = 0.0
+        """How long whoever takes the batches has waited for them, up to now."""
 
     def train(self, epoch: int, batches: Iterable[Indices]) -> Iterator[Batch]:
         """The batches of `epoch`, counted from 0, augmented. A failure to read is raised where its batch would come."""
@@ -88,6 +92,16 @@ class Loader:
         self.close()
 
     def _ahead(self, batches: Iterable[Indices], plan_of: PlanOf) -> Iterator[Batch]:
+        with closing(self._made(batches, plan_of)) as made:
+            while True:
+                begun_s = time.perf_counter()
+                batch = next(made, None)
+                self.waited_s += time.perf_counter() - begun_s
+                if batch is None:
+                    return
+                yield batch
+
+    def _made(self, batches: Iterable[Indices], plan_of: PlanOf) -> Generator[Batch, None, None]:
         begun: deque[_Begun] = deque()
         try:
             for indices_N in batches:

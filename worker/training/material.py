@@ -16,6 +16,7 @@ from worker.training.loader import Batch, Loader
 from worker.training.loop import Share
 from worker.training.mixing import Mix
 from worker.training.normalization import Normalization
+from worker.training.notes import Tell, silent
 from worker.training.precision import Precision, choose
 
 EVALUATION_BATCH = 256
@@ -95,10 +96,10 @@ class Material:
         return normalization.apply(images_NHWC, self.scaling, self.precision.weights), labels_N
 
 
-def prepare(order: RunOrder, ranks: Ranks, threads: int) -> Material:
+def prepare(order: RunOrder, ranks: Ranks, threads: int, tell: Tell = silent) -> Material:
     """Read the data set and fit what is fitted to it. Raises `bad_dataset`, `bad_spec`."""
     precision = choose(order.spec.training.precision, ranks.device)
-    loaded = data.load(order)
+    loaded = data.load(order, tell)
     pipeline = augment.compile(order.spec)
     executor = executors.choose(pipeline, ranks.device)
     return Material(

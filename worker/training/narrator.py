@@ -41,6 +41,7 @@ class _Note:
     time: datetime
     rate: float
     images_per_s: float
+    waiting_share: float
 
 
 @dataclass
@@ -52,12 +53,18 @@ class Narrator:
     pace: Pace
     _notes: dict[int, _Note] = field(default_factory=dict)
     _last_s: float = field(default_factory=time.perf_counter)
+    _waited_s: float = 0.0
 
-    def step_made(self, step: int, rate: float, images: int) -> None:
-        """A step was handed to the device; its loss follows when the ranks have added it up."""
+    def step_made(self, step: int, rate: float, images: int, waited_s: float) -> None:
+        """A step was handed to the device; its loss follows when the ranks have added it up.
+
+        `waited_s`: for how long this rank has waited for batches, in all steps up to now.
+        """
         now_s = time.perf_counter()
-        self._notes[step] = _Note(datetime.now(UTC), rate, images / max(now_s - self._last_s, 1e-9))
-        self._last_s = now_s
+        took_s = max(now_s - self._last_s, 1e-9)
+        share = min((waited_s - self._waited_s) / took_s, 1.0)
+        self._notes[step] = _Note(datetime.now(UTC), rate, images / took_s, share)
+        self._last_s, self._waited_s = now_s, waited_s
 
     def restart_clock(self) -> None:
         """After work that is no step."""
@@ -69,7 +76,8 @@ class Narrator:
             note = self._notes.pop(row.step)
             values = {"loss": row.loss, "accuracy": row.accuracy}
             values |= {"learning_rate": note.rate, "images_per_s": note.images_per_s}
-            self.reporter.send(Metrics, time=note.time, step=row.step, values=self._named("train", values))
+            named = self._named("train", values) | self._named("system", {"data_wait_share": note.waiting_share})
+            self.reporter.send(Metrics, time=note.time, step=row.step, values=named)
         if rows:
             self.reporter.send(Progressed, progress=self.pace.progress(rows[-1].step))
 

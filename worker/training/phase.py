@@ -76,7 +76,7 @@ class Work:
 
     def _step_made(self, step: int, rate: float, images: int) -> None:
         self.site.tick()
-        self.narrator.step_made(step, rate, images)
+        self.narrator.step_made(step, rate, images, self.site.material.training.waited_s)
 
     def _close_epoch(self, score: Score) -> bool:
         position = self.trainee.position
@@ -126,7 +126,7 @@ def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None)
         trainee.optimizer.load_state_dict(snapshot.tensors["optimizer"])
         trainee.scaler.load_state_dict(snapshot.tensors["scaler"])
     _seed(site, phase, snapshot)
-    narrator = Narrator(site.reporter, phase, site.pace(phase))
+    narrator = Narrator(site.reporter, phase, site.pace(phase), _waited_s=site.material.training.waited_s)
     return Work(site, trainee, _council(site, trainee, narrator), narrator)
 
 

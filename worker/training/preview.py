@@ -151,9 +151,10 @@ def grid(loaded: LoadedData, shown: Shown) -> Image:
 def make(task: PreviewTask, scratch: Path) -> PreviewFiles:
     """Write the grid and the document. Raises RunFailure: `bad_dataset`, `bad_spec`.
 
+    Decoded images that the worker keeps are read; for a few images, none are added.
     `scratch` is a folder that nobody else sees.
     """
-    loaded, pipeline = data.load(_checked_in(scratch, task.order)), augment.compile(task.order.spec)
+    loaded, pipeline = data.load(_checked_in(scratch, task.order), keep=False), augment.compile(task.order.spec)
     indices_S = choose(loaded.train.labels_N, task.order.spec.training.seed, task.count)
     shown = look(loaded, pipeline, indices_S, task.epochs, task.order.spec.training.seed)
     folder = Path(task.order.paths.run_dir)

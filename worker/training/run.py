@@ -6,7 +6,7 @@ from pathlib import Path
 from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
-from worker.training import checkpoint, export, memory, phase
+from worker.training import checkpoint, export, memory, notes, phase
 from worker.training.board import Board
 from worker.training.card import BASELINE, MODEL, Scaling
 from worker.training.distributed import Ranks
@@ -25,7 +25,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     Raises `RunFailure`, or `StopRun` when it was asked to stop and saved.
     """
     run_dir = Path(order.paths.run_dir)
-    material = prepare(order, ranks, threads)
+    material = prepare(order, ranks, threads, notes.to(reporter))
     saver = Saver(run_dir, reporter) if ranks.rank == 0 else None
     site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
     _tell_data(site)

@@ -63,7 +63,9 @@ class Site:
     @property
     def identity(self) -> dict[str, str]:
         """What a checkpoint must have in common with this run to be gone on from."""
-        return {"spec": identity.of_spec(self.order.spec), "data": self.material.loaded.sha256}
+        said = {"spec": identity.of_spec(self.order.spec), "data": self.material.loaded.sha256}
+        reductions = self.material.loaded.reductions
+        return said | ({"reductions": reductions} if reductions else {})
 
     def refuse_other(self, other: dict[str, str]) -> None:
         """Raise when a checkpoint is of another training or of data that has changed since."""
@@ -72,6 +74,9 @@ class Site:
         if other["data"] != self.identity["data"]:
             message = "The data set has changed since the checkpoint was made: start a new job."
             raise RunFailure(FailureCode.BAD_DATASET, message)
+        if other.get("reductions") != self.identity.get("reductions"):
+            message = "The checkpoint was made from these images at another size, by another version: start a new job."
+            raise RunFailure(FailureCode.BAD_SPEC, message)
 
     def pace(self, phase: Phase) -> Pace:
         """How much of the run lies before a phase."""

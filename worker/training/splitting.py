@@ -18,9 +18,10 @@ def stratified(
     single image is trained on. Those with the least hash of (seed, name) are held out: the order of the file system has
     no part in it, and an image that is added or removed elsewhere does not move the others.
     """
-    hashes = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names]
+    hashes = b"".join(hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names)
+    words_N4 = np.frombuffer(hashes, ">u8").reshape(-1, 4)
     held_out = np.zeros(len(labels_N), bool)
-    order = sorted(range(len(names)), key=lambda index: (labels_N[index], hashes[index]))
+    order = np.lexsort((*words_N4.T[::-1], labels_N))
     starts = np.flatnonzero(np.diff(labels_N[order], prepend=-1))
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         held_out[order[start : start + _share(int(end - start), fraction)]] = True

@@ -69,19 +69,30 @@ class Watch:
 
         `TooLarge`, a `RunFailure` too, says that starting them again with fewer images at a time may do.
         """
-        for child in self.children:
-            self._selector.register(child.pipe, selectors.EVENT_READ, (self._read, child))
+        self._wait_for(self.children)
+
+    def until_ended(self, first: Child) -> None:
+        """Return when this one of them has done its work; the others go on, unless anything failed or was stopped."""
+        self._wait_for([first])
+
+    def _wait_for(self, awaited: Sequence[Child]) -> None:
+        for child in self._alive():
+            if not child.is_silent:
+                self._selector.register(child.pipe, selectors.EVENT_READ, (self._read, child))
             self._selector.register(child.pidfd, selectors.EVENT_READ, (self._ended, child))
         try:
-            while self._alive():
+            while any(child.exit_code is None for child in awaited):
                 for key, _ in self._selector.select(LOOK_S):
                     action, child = key.data
                     if child.exit_code is None:  # its end may have been seen a moment ago
                         action(child)
                 self._look(time.monotonic())
-        finally:
+            self._conclude()
+        except BaseException:
             self._kill()
-        self._conclude()
+            raise
+        finally:
+            self._selector.close()
 
     def _alive(self) -> list[Child]:
         return [child for child in self.children if child.exit_code is None]

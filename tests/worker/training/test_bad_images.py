@@ -161,7 +161,10 @@ except MemoryError as error:
     assert done.stdout.startswith("An image of ")
 
 
-def test_a_file_that_shrinks_to_nothing_after_the_check_ends_the_run_by_name(tmp_path: Path) -> None:
+def test_a_file_that_shrinks_to_nothing_after_the_check_ends_the_run_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINYARD_CACHE_BYTES", "0")
     folder = image_folder(tmp_path / "set", {"cat": 3, "dog": 3})
     loaded = data.load(image_sets.order(tmp_path / "run", {"kind": "folder", "path": str(folder)}, folder))
     for file in folder.rglob("*.png"):

@@ -7,7 +7,7 @@ import pytest
 from app.contract.failures import FailureCode
 from tests.support.image_sets import encoded, image_folder, picture, write
 from worker.training.errors import RunFailure
-from worker.training.image_check import check, facts, remembered
+from worker.training.image_check import check, facts
 
 
 def refusal(folder: Path, bad_image_share: float = 0.01) -> str:
@@ -78,14 +78,3 @@ def test_the_hash_is_of_names_and_contents_whatever_the_order_they_were_written_
     renamed = check(str(tmp_path / "2"), 0.01).sha256
     write(tmp_path / "2" / "a" / "1.png", encoded(picture(77), ".png"))
     assert len({first.sha256, renamed, check(str(tmp_path / "2"), 0.01).sha256}) == 3
-
-
-def test_an_attempt_checks_its_set_once(tmp_path: Path) -> None:
-    folder, run_dir = image_folder(tmp_path / "set", {"a": 3, "b": 2}), tmp_path / "run"
-    first = remembered(str(folder), 0.01, run_dir)
-    assert [file.name for file in run_dir.iterdir()] == ["data.json"]
-    write(folder / "a" / "new.png", encoded(picture(5), ".png"))
-    assert remembered(str(folder), 0.01, run_dir) == first
-    assert len(remembered(str(folder), 0.01, tmp_path / "another").names) == 6
-    other = image_folder(tmp_path / "other", {"x": 1, "y": 1})
-    assert remembered(str(other), 0.01, run_dir).classes == ("x", "y")

@@ -92,6 +92,32 @@ def test_progress_is_told_up_to_the_last_file(tmp_path: Path) -> None:
     assert (len(told), told[-1]) == (4, 100)
 
 
+def test_what_is_done_with_usable_files_may_refuse_them(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "set", {"a": 40, "b": 40})
+    write(folder / "a" / "bad.png", b"bad")
+    names = names_in(folder)
+    looks = inspect(str(folder), names, then=lambda name, seen: seen if name.startswith("b/") else f"no {name}")
+    assert [name for name, look in zip(names, looks, strict=True) if look == f"no {name}"] == sorted(
+        f"a/{number}.png" for number in range(40)
+    )
+    assert [look for look in looks if isinstance(look, str) and "a/" not in look] == [
+        "is not a JPEG, PNG, WebP, BMP or TIFF image"
+    ]
+
+
+def test_what_is_raised_for_a_file_ends_the_look_at_all(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "set", {"a": 300, "b": 300})
+    taken = []
+
+    def take(name: str, _seen: Seen) -> Seen:
+        taken.append(name)
+        raise MemoryError(name)
+
+    with pytest.raises(MemoryError):
+        inspect(str(folder), names_in(folder), then=take)
+    assert len(taken) <= 3  # one for each process that there may be
+
+
 def test_a_program_that_does_not_start_is_not_the_images_fault(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "set", {"a": 1, "b": 1})
     with pytest.raises(LookerFailed, match="does not start"):

@@ -21,7 +21,7 @@ from app.contract.previews import Preview, PreviewFiles, PreviewSpec
 from app.contract.spec import kinds
 from app.contract.work import Paths, PreviewTask, RunOrder
 from tests.support.image_sets import image_folder, write
-from worker.training import augment, data, mixing, preview, sampling
+from worker.training import augment, data, mixing, preview, sampling, stored_size
 from worker.training.errors import RunFailure
 from worker.training.loader import Loader
 from worker.training.opencv import cv2
@@ -101,11 +101,11 @@ def test_files_are_named_and_shown_as_the_pipeline_makes_them(tmp_path: Path, ph
     _, shown = made(given)
     assert {each.name for each in shown.images} == {each.name for each in shown.originals}
     assert len(shown.originals) == len(data.load(given.order).train) == 6
-    pipeline = augment.compile(given.order.spec)
+    pipeline, reduction = augment.compile(given.order.spec), stored_size.Reduction(given.order.spec)
     for each in shown.images:
         assert each.name.startswith(f"{each.label}/")
-        source = cv2.imread(str(photographs / each.name), cv2.IMREAD_COLOR_RGB)
-        expected = pipeline.train_NHWC([np.asarray(source)], np.array([each.sample]), each.epoch)[0]
+        source, _ = stored_size.decode((photographs / each.name).read_bytes(), 3, reduction)
+        expected = pipeline.train_NHWC([source], np.array([each.sample]), each.epoch)[0]
         np.testing.assert_array_equal(pixels(each.png), expected)
 
 
@@ -247,19 +247,20 @@ def test_a_registered_set_is_checked_once_for_all_its_previews(tmp_path: Path) -
         order = given.order.model_copy(update={"spec": spec, "paths": paths})
         _, shown = made(given.model_copy(update={"order": order}))
         assert shown.spec.dataset == Registered(id="ds_1")
-        (checked,) = (tmp_path / "storage").rglob("data.json")
+        (checked,) = (tmp_path / "storage").rglob("data.index")
         seen.append((checked, checked.stat().st_ino))
     assert seen[0] == seen[1]
     assert sha256 in str(seen[0][0])
 
 
-def test_a_file_that_changes_meanwhile_is_named(tmp_path: Path) -> None:
+def test_a_file_that_changes_meanwhile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINYARD_CACHE_BYTES", "0")
     folder = image_folder(tmp_path / "set", {"cats": 5, "dogs": 5})
     given = task(tmp_path / "run", folder, count=64)
     loaded = data.load(given.order)
     for file in folder.rglob("*.png"):
         file.write_bytes(b"")
-    with pytest.raises(RunFailure, match=r"(cats|dogs)/\d\.png .* could be read when"):
+    with pytest.raises(RunFailure, match=r"(cats|dogs)/\d\.png has changed since"):
         preview.look(loaded, augment.compile(given.order.spec), np.arange(3), 1, 0)
 
 

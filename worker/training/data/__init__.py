@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from app.contract.models import Timm
 from app.contract.work import RunOrder
 from worker.training.errors import RunFailure, bad_spec
 from worker.training.images import Images
+from worker.training.notes import Tell, silent
 from worker.training.plugins import build
 from worker.training.splitting import Indices, stratified
 
@@ -48,6 +49,8 @@ class Opened:
     sha256: str
     refused: list[RefusedFile] = field(default_factory=list)
     refused_count: int = 0
+    reductions: str = ""
+    """Which images are smaller than their files have them (stored_size.digest); empty: none."""
 
 
 class Source(Protocol):
@@ -56,8 +59,29 @@ class Source(Protocol):
     def list(self) -> Listing:
         """Within a second or so, without decoding a file. What will be refused still counts."""
 
-    def open(self, channels: int) -> Opened:
-        """Ready to be read, as 1 (luminance) or 3 (RGB) channels. May take as long as decoding everything once."""
+    def open(self, channels: int, tell: Tell, *, keep: bool) -> Opened:
+        """Ready to be read, as 1 (luminance) or 3 (RGB) channels. May take as long as decoding everything once, and
+        tells how far it is. `keep`: whether to leave what was decoded for other jobs."""
+
+
+class Chosen(Sequence[str]):
+    """Some of the names, looked up when they are asked for: a list of a million would weigh on every rank."""
+
+    def __init__(self, names: Sequence[str], indices: Indices) -> None:
+        self._names = names
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._names[each] for each in self._indices[index].tolist()]
+        return self._names[int(self._indices[index])]
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,8 @@ class LoadedData:
     refused_count: int
     sha256: str
     """Of names and contents of all usable images."""
+    reductions: str = ""
+    """Which images are smaller than their files have them (stored_size.digest); empty: none."""
     train_names: Sequence[str] = ()
     """Of the training images: their files, or numbers."""
 
@@ -85,10 +111,13 @@ class Outline:
     validation_images: int
 
 
-def load(order: RunOrder) -> LoadedData:
-    """The images of a job. Raises RunFailure: `bad_dataset`, or `bad_spec` when the source is not on this machine."""
+def load(order: RunOrder, tell: Tell = silent, *, keep: bool = True) -> LoadedData:
+    """The images of a job. Raises RunFailure: `bad_dataset`, or `bad_spec` when the source is not on this machine.
+
+    `keep`: whether what has to be decoded is kept on the worker for other jobs; what is kept already is read anyway.
+    """
     source: Source = build("data", order.spec.dataset, order)
-    opened = source.open(channels(order))
+    opened = source.open(channels(order), tell, keep=keep)
     train, validation = _split(opened.listing, order.spec)
     return LoadedData(
         opened.listing.classes,
@@ -97,7 +126,8 @@ def load(order: RunOrder) -> LoadedData:
         opened.refused,
         opened.refused_count,
         opened.sha256,
-        [opened.listing.names[index] for index in train],
+        opened.reductions,
+        Chosen(opened.listing.names, train),
     )
 
 

@@ -14,6 +14,7 @@ from app.contract.work import RunOrder
 from worker.training.data import Listing, Opened
 from worker.training.errors import bad_spec
 from worker.training.images import Images
+from worker.training.notes import Tell
 from worker.training.opencv import cv2
 
 # N = images, H W = height and width, C = channels
@@ -52,7 +53,7 @@ class Pictures:
         """Names are numbers."""
         return self._listing
 
-    def open(self, channels: int) -> Opened:
+    def open(self, channels: int, _tell: Tell, *, keep: bool) -> Opened:
         """3 channels are the same one three times."""
         pixels_NHW, labels_N = self._pixels_NHW, self._listing.labels_N
 

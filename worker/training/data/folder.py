@@ -1,19 +1,25 @@
 """A folder of image files."""
 
 import hashlib
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from app.contract.data import Folder
 from app.contract.work import RunOrder
-from worker.training import image_files
+from worker.training import data, image_files, stored_size
+from worker.training.cache.index import Index
+from worker.training.cache.obtain import Found, Wanted, known_index, obtain, told_damaged
+from worker.training.cache.shards import Damaged
 from worker.training.data import Listing, Opened
-from worker.training.image_check import Manifest, remembered
 from worker.training.image_folder import Layout, bad, survey
-from worker.training.images import Image, Images, Remembered
+from worker.training.images import Image, Images, Read, Remembered
+from worker.training.notes import Tell
+from worker.training.stored_size import Reduction
 
-_CACHE_BYTES = 2**30  # of decoded images, over all ranks of a job on this host
+_MEMORY_BYTES = 128 << 20  # of decoded images, over all ranks of a job on this host, where there is no cache
 
 
 def build(spec: Folder, order: RunOrder) -> "ImageFolder":
@@ -24,41 +30,102 @@ def build(spec: Folder, order: RunOrder) -> "ImageFolder":
 class ImageFolder:
     """The source of a job whose images are files."""
 
-    def __init__(self, folder: str, order: RunOrder) -> None:
+    def __init__(self, folder: str, order: RunOrder, sha256: str | None = None) -> None:
+        """`sha256`: of the content, where another one will not do."""
         self._folder = folder
         self._order = order
+        self._sha256 = sha256
 
     def list(self) -> Listing:
-        """By name only."""
-        return _listing(survey(self._folder))
+        """By name only, where the set is not known from a time before."""
+        known = known_index(self._wanted(data.channels(self._order)))
+        return _of_index(known) if known else _of_layout(survey(self._folder))
 
-    def manifest(self) -> Manifest:
-        """What the files are: found once in an attempt."""
-        return remembered(self._folder, self._order.bad_image_share, Path(self._order.paths.run_dir))
-
-    def open(self, channels: int) -> Opened:
-        """Every file is checked once in an attempt, and read again when it is trained on."""
-        order, manifest = self._order, self.manifest()
-        read = Remembered(
-            lambda index: _read(manifest, index, channels), _CACHE_BYTES // order.spec.distributed.processes
+    def open(self, channels: int, tell: Tell, *, keep: bool) -> Opened:
+        """Every file is checked once in an attempt, unless the worker has its pixels from a time before."""
+        wanted = replace(self._wanted(channels), keep=keep)
+        found = obtain(wanted, tell)
+        files = FromFiles(wanted.root, found.index, wanted.reduction, channels)
+        files_again = Remembered(files.read, _MEMORY_BYTES // self._order.spec.distributed.processes)
+        read = FromCache(found, files.read, tell).read if found.entry else files_again
+        factors_N = wanted.reduction.factors(found.index.sizes_N2)
+        sizes_N2 = stored_size.stored_sizes(found.index.sizes_N2, factors_N)
+        images = Images(found.index.labels_N, sizes_N2, channels, read)
+        return Opened(
+            _of_index(found.index),
+            images,
+            found.index.sha256,
+            found.index.refused,
+            found.index.refused_count,
+            stored_size.digest(factors_N),
         )
-        listing = _listing(manifest)
-        images = Images(listing.labels_N, np.array(manifest.sizes, np.int64), channels, read)
-        return Opened(listing, images, manifest.sha256, manifest.refused, manifest.refused_count)
+
+    def index(self) -> Index:
+        """What the files are: as it was opened, or found now."""
+        wanted = replace(self._wanted(data.channels(self._order)), keep=False)
+        return obtain(wanted).index
+
+    def _wanted(self, channels: int) -> Wanted:
+        order = self._order
+        return Wanted(
+            self._folder,
+            self._sha256,
+            channels,
+            Reduction(order.spec),
+            order.bad_image_share,
+            Path(order.paths.run_dir),
+        )
 
 
-def _listing(found: Layout | Manifest) -> Listing:
-    in_validation = np.array(found.in_validation, bool) if found.has_validation else None
-    return Listing(found.classes, found.names, np.array(found.labels, np.int64), in_validation)
+class FromFiles:
+    """Reads and decodes a file each time."""
+
+    def __init__(self, folder: str, index: Index, reduction: Reduction, channels: int) -> None:
+        self._folder = folder
+        self._index = index
+        self._reduction = reduction
+        self._channels = channels
+
+    def read(self, index: int) -> Image:
+        """The pixels as they are trained on, of the very content that was checked: a hash costs a fortieth of the
+        decoding. Raises RunFailure(BAD_DATASET)."""
+        name = self._index.names[index]
+        try:
+            content = image_files.read(self._folder, name)
+            if hashlib.sha256(content).digest() != self._index.contents_N32[index].tobytes():
+                raise bad(f"{name} has changed since the data set was checked.")
+            image_HWC, _ = stored_size.decode(content, self._channels, self._reduction)
+        except image_files.Unusable as error:
+            raise bad(f"{name} {error}, but it could be read when the data set was checked.") from error
+        return image_HWC
 
 
-def _read(manifest: Manifest, index: int, channels: int) -> Image:
-    """The image that was checked, and no other: a hash costs a fortieth of the decoding."""
-    name = manifest.names[index]
-    try:
-        content = image_files.read(manifest.folder, name)
-        if hashlib.sha256(content).hexdigest() != manifest.contents[index]:
-            raise bad(f"{name} has changed since the data set was checked.")
-        return image_files.decode(content, channels)
-    except image_files.Unusable as error:
-        raise bad(f"{name} {error}, but it could be read when the data set was checked.") from error
+class FromCache:
+    """Reads what is kept; where that is damaged, the files once more."""
+
+    def __init__(self, found: Found, otherwise: Read, tell: Tell) -> None:
+        assert found.entry
+        self._entry = found.entry  # held as long as it is read
+        self._reader = found.entry.reader()
+        self._otherwise = otherwise
+        self._tell = tell
+        self._told = threading.Lock()  # taken once
+
+    def read(self, index: int) -> Image:
+        """The pixels as they are trained on."""
+        try:
+            return self._reader.read(index)
+        except Damaged as error:
+            if self._told.acquire(blocking=False):
+                told_damaged(self._tell, self._entry.folder, error)
+            return self._otherwise(index)
+
+
+def _of_index(found: Index) -> Listing:
+    in_validation_N = found.in_validation_N if found.has_validation else None
+    return Listing(found.classes, found.names, found.labels_N, in_validation_N)
+
+
+def _of_layout(found: Layout) -> Listing:
+    in_validation_N = np.array(found.in_validation, bool) if found.has_validation else None
+    return Listing(found.classes, found.names, np.array(found.labels, np.int64), in_validation_N)

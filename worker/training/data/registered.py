@@ -6,11 +6,12 @@ from pathlib import Path
 from app.contract.data import Registered
 from app.contract.work import RunOrder
 from worker.training import image_table
+from worker.training.cache.index import Index
 from worker.training.data import Listing, Opened
 from worker.training.data.folder import ImageFolder
 from worker.training.errors import bad_spec
-from worker.training.image_check import Manifest
 from worker.training.layouts import TRAIN, VALIDATION, bad, short
+from worker.training.notes import Tell
 
 _NAMED = 10
 
@@ -20,9 +21,9 @@ def build(spec: Registered, order: RunOrder) -> "RegisteredFolder":
     if order.paths.dataset is None:
         raise bad_spec("/dataset/id", "A registered data set needs the service: give its folder in paths.dataset.")
     table = order.paths.dataset_files
-    return RegisteredFolder(
-        ImageFolder(order.paths.dataset, order), order.paths.dataset_sha256, Path(table) if table else None
-    )
+    sha256 = order.paths.dataset_sha256
+    folder = ImageFolder(order.paths.dataset, order, sha256)
+    return RegisteredFolder(folder, sha256, Path(table) if table else None)
 
 
 class RegisteredFolder:
@@ -34,19 +35,19 @@ class RegisteredFolder:
         self._table = table
 
     def list(self) -> Listing:
-        """By name only; the content is compared when it is opened."""
+        """Of the content that is kept, or by name only; that is compared when it is opened."""
         return self._folder.list()
 
-    def open(self, channels: int) -> Opened:
-        """Every file is read anyway, so its hash costs little."""
-        opened = self._folder.open(channels)
+    def open(self, channels: int, tell: Tell, *, keep: bool) -> Opened:
+        """What the worker keeps of this very content needs no file; otherwise every file is read, and hashed."""
+        opened = self._folder.open(channels, tell, keep=keep)
         if self._sha256 not in (None, opened.sha256):
-            what = _told(self._table, self._folder.manifest()) if self._table else ""
+            what = _told(self._table, self._folder.index()) if self._table else ""
             raise bad(f"The files have changed since the data set was registered{what}: register it again.")
         return opened
 
 
-def _told(table: Path, now: Manifest) -> str:
+def _told(table: Path, now: Index) -> str:
     """What has changed, as a clause; nothing where the table cannot be read."""
     try:
         changes = list(_changes(table, now))
@@ -56,11 +57,13 @@ def _told(table: Path, now: Manifest) -> str:
     return f" ({'; '.join(changes[:_NAMED])}{more})" if changes else ""
 
 
-def _changes(table: Path, now: Manifest) -> Iterator[str]:
+def _changes(table: Path, now: Index) -> Iterator[str]:
     parts = (TRAIN, VALIDATION) if now.has_validation else ("", "")
     left = {
-        name: (now.classes[label], parts[held], content)
-        for name, label, held, content in zip(now.names, now.labels, now.in_validation, now.contents, strict=True)
+        name: (now.classes[label], parts[held], content.tobytes().hex())
+        for name, label, held, content in zip(
+            now.names, now.labels_N.tolist(), now.in_validation_N.tolist(), now.contents_N32, strict=True
+        )
     }
     for path, label, part, sha256 in image_table.used(table):
         found = left.pop(path, None)

@@ -41,7 +41,13 @@ def test_too_few_images_to_hold_any_out_are_refused(tmp_path: Path) -> None:
     assert caught.value.failure.code == FailureCode.BAD_DATASET
 
 
-def test_decoded_images_stay_in_memory(tmp_path: Path) -> None:
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINYARD_CACHE_BYTES", "0")
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_without_a_cache_decoded_images_stay_in_memory(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "set", {"a": 4, "b": 4})
     train = data.load(order(tmp_path / "run", FOLDER, folder)).train
     before = train.read(0)
@@ -50,14 +56,24 @@ def test_decoded_images_stay_in_memory(tmp_path: Path) -> None:
     assert train.read(0) is before
 
 
+def test_with_a_cache_files_are_not_needed_any_more(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "set", {"a": 4, "b": 4})
+    train = data.load(order(tmp_path / "run", FOLDER, folder)).train
+    for file in folder.rglob("*.png"):
+        file.unlink()
+    np.testing.assert_array_equal(train.read(0), picture(0))
+
+
+@pytest.mark.usefixtures("no_cache")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (None, "cannot be read: No such file"),
         (b"rubbish", "has changed"),
-        (encoded(picture(9), ".png"), "has changed"),
+        (encoded(picture(1, 99, 99), ".png"), "has changed"),
+        (encoded(picture(99), ".png"), "has changed"),
     ],
-    ids=["gone", "damaged", "another image of its size"],
+    ids=["gone", "damaged", "another size", "another image"],
 )
 def test_a_file_that_changes_under_a_running_job_fails_it_by_name(
     tmp_path: Path, content: bytes | None, reason: str

@@ -1,0 +1,149 @@
+"""How large images are kept and trained on: as their files have them, or reduced where training never looks so closely.
+
+A photograph of 12 megapixels that becomes 224 x 224 is decoded at an eighth of its size: that is five times faster, and
+what is left still has more pixels than the network is shown. The factor is 1, 2, 4 or 8, the largest that leaves at
+least `PIXELS_LEFT` pixels along each axis for one that the network sees, in the closest look that the spec can draw. It
+depends on the spec and on the image's two sides alone, so it is the same from files and from the cache, on every rank
+and after a resume. A pad-and-crop counts in the pixels of the file: there, nothing is reduced.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from app.contract.augment import (
+    Augment,
+    CenterCrop,
+    RandAugment,
+    RandomAffine,
+    RandomCrop,
+    Resize,
+    TrivialAugment,
+)
+from app.contract.job import JobSpec
+from worker.training import geometry, image_files
+from worker.training.geometry import Array
+from worker.training.image_files import Image
+
+# N = images
+
+PIXELS_LEFT = 1.5
+"""Below 2.5 pixels for one, a single tap is nearer to the exact image than a mean before it (see resample.factor)."""
+_FACTORS = (8, 4, 2)
+_RATIO = (3 / 4, 4 / 3)
+_TRIVIAL_SHEAR, _RAND_SHEAR = 0.99, 0.3  # the largest of the two policies, as tangents
+
+
+class Reduction:
+    """The factors of one spec."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        resolved = spec.resolved()
+        self._lists: tuple[Sequence[Augment], ...] = (resolved.augment, resolved.evaluation)
+        self._is_possible = all(map(_is_relative, self._lists))
+        sizing = [[each.model_dump_json() for each in steps] for steps in self._lists]
+        self.key = hashlib.sha256(repr(sizing).encode()).hexdigest() if self._is_possible else ""
+        """Two specs with the same key reduce every image alike."""
+        self._known: dict[tuple[int, int], int] = {}
+
+    def factor(self, height: int, width: int) -> int:
+        """By how much an image of these sides, in either order, is reduced."""
+        key = (height, width)
+        if key not in self._known:
+            self._known[key] = int(self.factors(np.array([key], np.int64))[0])
+        return self._known[key]
+
+    def factors(self, sizes_N2: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The same for many images."""
+        factors_N = np.ones(len(sizes_N2), np.int64)
+        if not self._is_possible:
+            return factors_N
+        upright_N2 = sizes_N2.astype(np.float64)
+        turned = (upright_N2, upright_N2[:, ::-1])
+        density_N = np.min([_density(each, sizes) for each in self._lists for sizes in turned], axis=0)
+        for factor in reversed(_FACTORS):
+            factors_N[density_N >= PIXELS_LEFT * factor] = factor
+        return factors_N
+
+
+def stored_sizes(sizes_N2: npt.NDArray[np.int64], factors_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(h, w) of the reduced images: a part of a block counts as a whole one."""
+    return -(-sizes_N2 // factors_N[:, None])
+
+
+def digest(factors_N: npt.NDArray[np.int64]) -> str:
+    """Says which images are reduced by how much; empty when none is."""
+    if (factors_N == 1).all():
+        return ""
+    return hashlib.sha256(factors_N.astype(np.uint8).tobytes()).hexdigest()
+
+
+def decode(content: bytes, channels: int, reduction: Reduction) -> tuple[Image, tuple[int, int]]:
+    """The pixels of a file as they are trained on, H x W x C, and the (h, w) of the whole image. Raises Unusable."""
+    whole = image_files.jpeg_size(content)
+    factor = reduction.factor(*whole) if whole else 1
+    if whole and factor > 1:
+        image_HWC = image_files.decode(content, channels, factor)
+        for size in (whole, whole[::-1]):  # EXIF may turn it
+            if image_HWC.shape[:2] == tuple(-(-side // factor) for side in size):
+                return image_HWC, (size[0], size[1])
+    image_HWC = image_files.decode(content, channels)
+    height, width = image_HWC.shape[:2]
+    return image_files.reduced(image_HWC, reduction.factor(height, width)), (height, width)
+
+
+def _is_relative(steps: Sequence[Augment]) -> bool:
+    """Whether nothing counts in pixels of the file before the size is set."""
+    for each in steps:
+        if isinstance(each, Resize) or (isinstance(each, RandomCrop) and each.scale):
+            return True
+        if isinstance(each, RandomCrop | CenterCrop | TrivialAugment):
+            return False
+    return False
+
+
+def _density(steps: Sequence[Augment], sizes_N2: Array) -> Array:
+    """The fewest source pixels for one of the output, along any axis, over all that may be drawn."""
+    density_N = np.ones(len(sizes_N2))
+    for each in steps:
+        match each:
+            case Resize():
+                density_N = density_N * (sizes_N2 / each.size).min(axis=1)
+            case RandomCrop(scale=scale) if scale:
+                density_N = density_N * _closest_window(each, scale[0], sizes_N2)
+            case _:
+                density_N = density_N * _magnified(each)
+        if isinstance(each, Resize | RandomCrop | CenterCrop):
+            sizes_N2 = geometry.repeat(each.size, len(sizes_N2))
+    return density_N
+
+
+def _closest_window(crop: RandomCrop, share: float, sizes_N2: Array) -> Array:
+    """Of the smallest windows in both shapes, and of the largest that fits: what is taken when none does."""
+    low, high = crop.ratio or _RATIO
+    areas_N = share * sizes_N2.prod(axis=1)
+    drawn_N2 = np.stack([np.sqrt(areas_N / high), np.sqrt(areas_N * low)], -1)
+    natural_N = np.clip(sizes_N2[:, 1] / sizes_N2[:, 0], low, high)
+    windows_N2 = np.minimum(drawn_N2, geometry.largest(sizes_N2, natural_N))
+    return np.asarray((windows_N2 / crop.size).min(axis=1), np.float64)
+
+
+def _magnified(step: Augment) -> float:
+    """By how much a step that keeps the size may bring pixels closer together, at most 1."""
+    match step:
+        case RandomAffine():
+            largest = max((step.scale or (1.0, 1.0))[1], 1.0)
+            return _squeeze(float(np.tan(np.deg2rad(step.shear or 0.0)))) ** 2 / largest
+        case TrivialAugment():
+            return _squeeze(_TRIVIAL_SHEAR)
+        case RandAugment():
+            return _squeeze(_RAND_SHEAR) ** step.operations
+        case _:
+            return 1.0
+
+
+def _squeeze(tangent: float) -> float:
+    """The smaller singular value of a shear."""
+    return float((np.sqrt(tangent**2 + 4) - tangent) / 2)
