@@ -43,7 +43,8 @@ def clone(
     Raises `InvalidSpec`.
     """
     row = _kept(session, job_id)
-    merged = merged_patch(_as_now(row).model_dump(mode="json"), merge_patch)
+    unknown = {key: value for key, value in merge_patch.items() if key not in JobSpec.model_fields}
+    merged = merged_patch(_as_now(row).model_dump(mode="json"), merge_patch) | unknown  # refused, if null too
     try:
         spec = JobSpec.model_validate(merged)
     except ValidationError as error:

@@ -179,6 +179,7 @@ def test_a_clone_whose_result_is_no_spec_is_refused_with_pointers(service):
         ({"dataset": None}, "/dataset"),
         ({"augment": [{"kind": "random_flip", "probability": 3}]}, "/augment/0/probability"),
         ({"extra": 1}, "/extra"),
+        ({"extra": None}, "/extra"),
     ):
         with pytest.raises(InvalidSpec) as refused:
             service.clone(job, patch)

@@ -6,8 +6,8 @@ import schemathesis
 
 PROBLEM = "application/problem+json"
 RULES = {
-    # cursors, and parameters that exclude each other
-    "bad_cursor", "beyond_the_end", "excludes_after", "needs_after",
+    # cursors, digests, and parameters that exclude each other
+    "unknown_digest", "bad_cursor", "beyond_the_end", "excludes_after", "needs_after",
     # what a reference leads to
     "missing", "outside_roots", "bad_path", "empty", "one_class", "bad_list", "unknown_dataset", "dataset_not_ready",
     "unknown_job", "job_not_succeeded", "unknown_model",
