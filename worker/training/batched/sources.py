@@ -97,15 +97,13 @@ def _factors(matrices_N33: Array) -> Whole:
 
 
 def _spans(corners_N42: Array, sizes_N2: Whole, factors_N2: Whole) -> tuple[Whole, Whole]:
-    """Start and length, a multiple of the factor, of what is read along each axis.
-
-    All of the axis when anything beyond the image is shown, since a mirrored border may show any part of it.
-    """
+    """Start and length, a multiple of the factor, of what is read along each axis: `resample`'s rule for many at once."""
     low_N2, high_N2 = corners_N42.min(axis=1)[:, ::-1], corners_N42.max(axis=1)[:, ::-1]
-    beyond_N2 = (low_N2 < -0.5) | (high_N2 > sizes_N2 - 0.5)
+    outmost_N2 = np.where(low_N2 < -0.5, np.maximum(high_N2, -low_N2), high_N2)
+    inmost_N2 = np.where(high_N2 > sizes_N2 - 0.5, np.minimum(low_N2, 2 * sizes_N2 - high_N2), low_N2)
     margins_N2 = _MARGIN * factors_N2
-    first_N2 = np.where(beyond_N2, 0, np.maximum(np.floor(low_N2) - margins_N2, 0)).astype(np.int64)
-    last_N2 = np.where(beyond_N2, sizes_N2, np.minimum(np.ceil(high_N2) + 1 + margins_N2, sizes_N2)).astype(np.int64)
+    first_N2 = np.maximum(np.floor(inmost_N2) - margins_N2, 0).astype(np.int64)
+    last_N2 = np.minimum(np.ceil(outmost_N2) + 1 + margins_N2, sizes_N2).astype(np.int64)
     lengths_N2 = -(-(last_N2 - first_N2) // factors_N2) * factors_N2
     return np.maximum(np.minimum(first_N2, sizes_N2 - lengths_N2), 0), lengths_N2
 
