@@ -22,6 +22,7 @@ from worker.training.errors import RunFailure
 
 LONG = "tulip/" + "l" * 90 + "/" + "l" * 90 + ".jpg"
 FILES = {"rose/1.jpg": b"r" * 700, "rose/郁金香.jpg": b"\0" * 512, "tulip/2.jpg": b"t", LONG: b""}
+pytestmark = pytest.mark.timeout(600)  # on a busy disk each sync takes seconds
 LIMITS = Limits(unpacked_bytes=1 << 30)
 FORMS = dict(every_form(FILES))
 
