@@ -122,6 +122,7 @@ REPORT = {
     "accuracy_drop": 0.005,
     "machine": {"host": "gpu-host-1", "device": "cpu", "processor": "x86_64", "threads": 2, "torch": "2.13.0"},
     "verified": True,
+    "dataset_sha256": "8d74a7a8f4bd38ae08cd5d8bd9ce6e2e5ca0ad5dbd3a2c4f0a1ae7ba30ad7f08",
 }
 DATASET_SPEC = {"name": "flowers", "source": {"kind": "folder", "path": "flowers"}}
 UPLOAD_SPEC = {"name": "flowers", "source": {"kind": "upload"}}

@@ -108,7 +108,7 @@ def test_a_deleted_data_set_is_no_longer_checked_and_leaves_nothing(yard, pets, 
     assert yard.call("DELETE", f"/v1/datasets/{dataset}").status_code == 204
     eventually(lambda: processes.stat(pid) is None, "the check is ended", timeout_s=60)
     eventually(lambda: not list((yard.home / "run" / "tasks").iterdir()), "its folder is removed")
-    assert not (yard.home / "storage" / "datasets" / dataset).exists()
+    assert not (yard.home / "storage" / "checks" / dataset).exists()
     assert (pets / "cats" / "0.png").exists()
 
 

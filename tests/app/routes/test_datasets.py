@@ -38,11 +38,6 @@ def test_a_folder_that_cannot_be_used_is_refused_with_its_pointer(client, path):
     assert client.get("/v1/datasets").json()["items"] == []
 
 
-def test_what_is_not_built_yet_is_refused(client):
-    assert client.get("/v1/datasets/ds_1/samples").status_code == 404
-    assert client.post("/v1/previews", json={}).status_code == 404
-
-
 def test_a_source_is_one_of_two(client):
     for source, pointer in (
         ({"kind": "upload", "path": "flowers"}, "/source/path"),

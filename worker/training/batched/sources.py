@@ -97,7 +97,7 @@ def _factors(matrices_N33: Array) -> Whole:
 
 
 def _spans(corners_N42: Array, sizes_N2: Whole, factors_N2: Whole) -> tuple[Whole, Whole]:
-    """Start and length, a multiple of the factor, of what is read along each axis: `resample`'s rule for many at once."""
+    """Start and length, a multiple of the factor, of what is read along each axis, by the rule of `resample`."""
     low_N2, high_N2 = corners_N42.min(axis=1)[:, ::-1], corners_N42.max(axis=1)[:, ::-1]
     outmost_N2 = np.where(low_N2 < -0.5, np.maximum(high_N2, -low_N2), high_N2)
     inmost_N2 = np.where(high_N2 > sizes_N2 - 0.5, np.minimum(low_N2, 2 * sizes_N2 - high_N2), low_N2)
