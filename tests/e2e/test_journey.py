@@ -25,9 +25,13 @@ def all_devices_are_free(api: Api) -> bool:
     return len(devices) == 2 and not any(device["job"] for device in devices)
 
 
+@pytest.mark.timeout(300)
 def test_a_spec_can_be_tried_without_storing_it(api: Api) -> None:
     before = len(api.get("/v1/jobs")["items"])
-    answer = api.call("POST", "/v1/jobs", params={"dry_run": "true"}, json=spec(2))
+    for _ in range(10):  # on a busy machine a plan takes longer than one request waits for it
+        answer = api.call("POST", "/v1/jobs", params={"dry_run": "true"}, json=spec(2))
+        if answer.status_code != 503:
+            break
     assert answer.status_code == 200, answer.text
     plan = answer.json()["plan"]
     assert plan["after"]["parameters"] < plan["before"]["parameters"]

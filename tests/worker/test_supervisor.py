@@ -300,7 +300,7 @@ def test_the_run_sees_no_secret_and_no_gpu(door, supervise, job_work, monkeypatc
     seen = dict(line.split("=", 1) for line in lines)
     assert seen["CUDA_VISIBLE_DEVICES"] == ""
     assert seen["TRACEPARENT"] == "00-ab-cd-01"
-    assert {name for name in seen if name.startswith("TRAINYARD_")} == {"TRAINYARD_SUPERVISED"}
+    assert {name for name in seen if name.startswith("TRAINYARD_")} == {"TRAINYARD_SUPERVISED", "TRAINYARD_CACHE_DIR"}
     assert "PATH" in seen
 
 

@@ -64,6 +64,7 @@ def accuracy(network, loaded, order, scaling):
     return right / len(loaded.validation)
 
 
+@pytest.mark.timeout(600)
 def test_the_report_holds_what_the_files_are(order, loaded, tmp_path):
     network, scaling = finish(order, loaded, "training", "model")
     done = run(order, tmp_path)
