@@ -1,7 +1,7 @@
 """A network as data: what must be known to build it again. Kept in model.json, beside the weights."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -22,6 +22,10 @@ def _in_the_pinned_timm(name: str) -> str:
     return name
 
 
+Sizes = Mapping[str, tuple[int, ...]]
+"""By layer."""
+
+
 class Applied(BaseModel):
     """A compression method as it was applied: to these layers, named as the network named them at that moment."""
 
@@ -29,6 +33,7 @@ class Applied(BaseModel):
 
     method: Compression
     layers: tuple[str, ...]
+    sizes: dict[str, tuple[int, ...]] = Field({}, description="Of layers, what only their weights could tell: ranks.")
 
 
 class Architecture(BaseModel):
@@ -61,7 +66,8 @@ def assemble(architecture: Architecture) -> nn.Module:
     model = create(architecture)
     model.trainyard_architecture = architecture.uncompressed()  # type: ignore[assignment]
     for applied in architecture.compression:
-        convert(model, applied.method, applied.layers)
+        plugins.build("compression", applied.method).rebuild(model, applied.layers, applied.sizes)
+        note(model, applied)
     return model
 
 
@@ -74,18 +80,10 @@ def create(architecture: Architecture, **options: Any) -> nn.Module:
     return model
 
 
-def convert(model: nn.Module, method: Compression, names: Sequence[str]) -> None:
-    """Put what `method` makes of each named layer in its place. A layer known by several names changes under all."""
+def note(model: nn.Module, applied: Applied) -> None:
+    """Add what was just done to a network to what it is."""
     described = of(model)
-    working = plugins.build("compression", method)
-    known_as: dict[nn.Module, list[str]] = {}
-    for alias, module in model.named_modules(remove_duplicate=False):
-        known_as.setdefault(module, []).append(alias)
-    for old in [model.get_submodule(name) for name in names]:
-        new = working.convert(old)
-        for alias in known_as[old]:
-            model.set_submodule(alias, new)
-    steps = (*described.compression, Applied(method=method, layers=tuple(names)))
+    steps = (*described.compression, applied)
     model.trainyard_architecture = described.model_copy(update={"compression": steps})  # type: ignore[assignment]
 
 

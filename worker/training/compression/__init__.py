@@ -1,11 +1,11 @@
 """Compression: transformations of a network that make it smaller, applied in the order of the spec, each reported.
 
-To add a kind: a class in app/contract/compression.py, a file of the same name here with `build(spec) -> Method`, and
+To add a kind: a class in app/contract/compression/, a file of its name here with `build(spec) -> Transformation`, and
 tests/worker/training/compression/test_<kind>.py. What kinds share lies in `_<name>.py` files.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import nn
@@ -13,7 +13,7 @@ from torch import nn
 from app.contract.compression import Compression
 from app.contract.plan import LayerChange
 from worker.training import plugins, shapes
-from worker.training.architecture import convert, seeded
+from worker.training.architecture import Applied, Sizes, note, seeded
 from worker.training.compression._flow import Flow, observe
 from worker.training.errors import bad_spec
 
@@ -29,17 +29,35 @@ class Scene:
     flow: Flow
 
 
-class Method(Protocol):
-    """A compression method."""
+@dataclass(frozen=True)
+class Choice:
+    """What a transformation will do to a network."""
 
-    def choose(self, layers: Mapping[str, nn.Conv2d], scene: Scene) -> dict[str, str]:
-        """For each convolution of the network, why it stays as it is; empty for those that shall be converted.
+    reasons: Mapping[str, str]
+    """For each layer that it looked at, why it stays as it is; empty for those that shall change."""
+    sizes: Sizes = field(default_factory=dict)
+    """Of layers that shall change, what only the weights could tell; see `Transformation.rebuild`."""
+
+    @property
+    def layers(self) -> list[str]:
+        """Those that shall change, in the order of the network."""
+        return [name for name, reason in self.reasons.items() if not reason]
+
+
+class Transformation(Protocol):
+    """A method that changes the network itself. What it makes is a function of the weights, the spec and the seed."""
+
+    def choose(self, model: nn.Module, scene: Scene) -> Choice:
+        """Look only. On the meta device, where there are no weights, sizes are those of weights that are all alike.
 
         Raises `bad_spec` for a choice that the spec asks for by name and that is not possible.
         """
 
-    def convert(self, layer: nn.Module) -> nn.Module:
-        """What takes the layer's place: same input and output shape, on the same device, in the same precision."""
+    def change(self, model: nn.Module, choice: Choice) -> None:
+        """Do it, in place, from the weights that are there: same outputs' shape, same device, precision and mode."""
+
+    def rebuild(self, model: nn.Module, layers: Sequence[str], sizes: Sizes) -> None:
+        """Give a fresh network the form that `change` gave, whatever its weights: they are loaded afterwards."""
 
 
 def compress(
@@ -60,15 +78,15 @@ def compress(
 def _apply(
     model: nn.Module, method: Compression, pointer: str, image_size: Sequence[int], channels: int
 ) -> list[LayerChange]:
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
-    scene = Scene(pointer, channels, observe(model, image_size, channels))
-    reasons = plugins.build("compression", method).choose(layers, scene)
-    chosen = [name for name in layers if not reasons[name]]
-    if not chosen:
-        raise bad_spec(pointer, _nothing_to_do(method.kind, reasons), "no_layer_fits")
-    convert(model, method, chosen)
+    transformation: Transformation = plugins.build("compression", method)
+    choice = transformation.choose(model, Scene(pointer, channels, observe(model, image_size, channels)))
+    if not choice.layers:
+        raise bad_spec(pointer, _nothing_to_do(method.kind, choice.reasons), "no_layer_fits")
+    before = {name: _parameters(model.get_submodule(name)) for name in choice.reasons}
+    transformation.change(model, choice)
+    note(model, Applied(method=method, layers=tuple(choice.layers), sizes=dict(choice.sizes)))
     _refuse_if_broken(model, method.kind, pointer, image_size, channels)
-    return [_change(model, method.kind, name, layers[name], reasons[name]) for name in layers]
+    return [_change(model, method.kind, name, before[name], reason) for name, reason in choice.reasons.items()]
 
 
 def _nothing_to_do(kind: str, reasons: Mapping[str, str]) -> str:
@@ -94,13 +112,13 @@ def _refuse_if_broken(model: nn.Module, kind: str, pointer: str, image_size: Seq
         model.train(training)
 
 
-def _change(model: nn.Module, kind: str, name: str, before: nn.Module, reason: str) -> LayerChange:
+def _change(model: nn.Module, kind: str, name: str, before: int, reason: str) -> LayerChange:
     return LayerChange(
         name=name,
         method=kind,
         status="kept" if reason else "changed",
         reason=reason,
-        parameters_before=_parameters(before),
+        parameters_before=before,
         parameters_after=_parameters(model.get_submodule(name)),
     )
 

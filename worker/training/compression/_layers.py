@@ -1,6 +1,6 @@
 """Which convolutions a transformation may touch, and what a spec's patterns select of them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -47,6 +47,22 @@ def placed_like(layer: nn.Conv2d, inputs: int, outputs: int, groups: int, bias: 
         cls = nn.Conv2d
         placement["padding_mode"] = layer.padding_mode
     return cls(inputs, outputs, layer.kernel_size, groups=groups, bias=bias, **placement)  # type: ignore[arg-type]
+
+
+def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
+    """Every one, by its first name, in the order of the network."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+
+
+def replace(model: nn.Module, names: Iterable[str], make: Callable[[str, nn.Module], nn.Module]) -> None:
+    """Put what `make` makes of each named layer in its place. A layer known by several names changes under all."""
+    known_as: dict[nn.Module, list[str]] = {}
+    for alias, module in model.named_modules(remove_duplicate=False):
+        known_as.setdefault(module, []).append(alias)
+    for name, old in [(name, model.get_submodule(name)) for name in names]:
+        new = make(name, old)
+        for alias in known_as[old]:
+            model.set_submodule(alias, new)
 
 
 def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str) -> set[str]:

@@ -5,7 +5,7 @@ convolutions are narrowed: a classifier's linear layer reads what the network co
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from app.contract.compression import ActivationCompression
-from worker.training.compression import Scene
+from worker.training.architecture import Sizes
+from worker.training.compression import Choice, Scene
 from worker.training.compression._layers import (
     EXCLUDED,
     READS_IMAGE,
+    convolutions,
     matches,
     placed_like,
     reads_image,
+    replace,
     selected,
     unusual,
 )
@@ -62,7 +65,7 @@ class NarrowedConv2d(nn.Sequential):
 
 
 def build(spec: ActivationCompression) -> "Narrow":
-    """See Method."""
+    """See Transformation."""
     return Narrow(spec)
 
 
@@ -70,7 +73,8 @@ def build(spec: ActivationCompression) -> "Narrow":
 class Narrow:
     spec: ActivationCompression
 
-    def choose(self, layers: Mapping[str, nn.Conv2d], scene: Scene) -> dict[str, str]:
+    def choose(self, model: nn.Module, scene: Scene) -> Choice:
+        layers = convolutions(model)
         unwanted = selected(self.spec.exclude, layers, f"{scene.pointer}/exclude")
         wanted = None if self.spec.layers is None else selected(self.spec.layers, layers, f"{scene.pointer}/layers")
         reasons = {name: next(self._obstacles(name, layer, scene), "") for name, layer in layers.items()}
@@ -80,7 +84,7 @@ class Narrow:
                 reasons[name] = EXCLUDED
             elif wanted is not None and name not in wanted:
                 reasons[name] = "not among the layers of the spec"
-        return reasons
+        return Choice(reasons)
 
     def _obstacles(self, name: str, layer: nn.Conv2d, scene: Scene) -> Iterator[str]:
         if isinstance(layer, LearnedGroupMean):
@@ -115,7 +119,14 @@ class Narrow:
                     detail = f"{name} cannot be compressed: {reasons[name]}. Use another ratio, or name other layers."
                     raise bad_spec(f"{pointer}/layers/{index}", detail, "layer_does_not_fit")
 
+    def change(self, model: nn.Module, choice: Choice) -> None:
+        self.rebuild(model, choice.layers, choice.sizes)
+
+    def rebuild(self, model: nn.Module, layers: Sequence[str], sizes: Sizes) -> None:
+        replace(model, layers, lambda _, layer: self.convert(layer))
+
     def convert(self, layer: nn.Module) -> nn.Module:
+        """What takes the layer's place."""
         assert isinstance(layer, nn.Conv2d)
         ratio = self.spec.ratio
         with torch.device(layer.weight.device):

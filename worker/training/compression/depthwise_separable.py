@@ -5,15 +5,25 @@ For an H x W output the dense layer takes H W k^2 C_in C_out multiply-accumulate
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from app.contract.compression import DepthwiseSeparable
-from worker.training.compression import Scene
-from worker.training.compression._layers import EXCLUDED, READS_IMAGE, placed_like, reads_image, selected, unusual
+from worker.training.architecture import Sizes
+from worker.training.compression import Choice, Scene
+from worker.training.compression._layers import (
+    EXCLUDED,
+    READS_IMAGE,
+    convolutions,
+    placed_like,
+    reads_image,
+    replace,
+    selected,
+    unusual,
+)
 
 ACTIVATIONS: dict[str, tuple[type[nn.Module], float]] = {
     "relu": (nn.ReLU, 2.0),
@@ -28,7 +38,7 @@ class DepthwiseSeparableConv2d(nn.Sequential):
 
 
 def build(spec: DepthwiseSeparable) -> "Split":
-    """See Method."""
+    """See Transformation."""
     return Split(spec)
 
 
@@ -36,9 +46,10 @@ def build(spec: DepthwiseSeparable) -> "Split":
 class Split:
     spec: DepthwiseSeparable
 
-    def choose(self, layers: Mapping[str, nn.Conv2d], scene: Scene) -> dict[str, str]:
+    def choose(self, model: nn.Module, scene: Scene) -> Choice:
+        layers = convolutions(model)
         unwanted = selected(self.spec.exclude, layers, f"{scene.pointer}/exclude")
-        return {name: self._reason(name, layer, name in unwanted, scene) for name, layer in layers.items()}
+        return Choice({name: self._reason(name, layer, name in unwanted, scene) for name, layer in layers.items()})
 
     def _reason(self, name: str, layer: nn.Conv2d, unwanted: bool, scene: Scene) -> str:
         if unwanted:
@@ -49,7 +60,14 @@ class Split:
             return f"{READS_IMAGE} (include_stem is false)"
         return unusual(name, layer, scene) or _no_gain(layer)
 
+    def change(self, model: nn.Module, choice: Choice) -> None:
+        self.rebuild(model, choice.layers, choice.sizes)
+
+    def rebuild(self, model: nn.Module, layers: Sequence[str], sizes: Sizes) -> None:
+        replace(model, layers, lambda _, layer: self.convert(layer))
+
     def convert(self, layer: nn.Module) -> nn.Module:
+        """What takes the layer's place."""
         assert isinstance(layer, nn.Conv2d)
         activation, squared_gain = ACTIVATIONS[self.spec.activation]
         with torch.device(layer.weight.device):

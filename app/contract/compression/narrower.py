@@ -1,15 +1,11 @@
-"""How the network is made smaller. Each method is a transformation, applied in the order of the spec, each reported."""
+"""Kinds that put a smaller layer in the place of each layer that they fit."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from app.contract.spec import Flag, Int, ModulePattern, Spec
-
-Patterns = Annotated[
-    tuple[ModulePattern, ...],
-    Field(max_length=100, description="Module names of the network; `*` and `?` match as in a shell."),
-]
+from app.contract.compression.layers import Patterns
+from app.contract.spec import Flag, Int, Spec
 
 
 class DepthwiseSeparable(Spec):
@@ -57,6 +53,3 @@ class ActivationCompression(Spec):
         {"kind": "activation_compression", "ratio": 2},
         {"kind": "activation_compression", "ratio": 4, "learned": True},
     ]
-
-
-Compression = Annotated[DepthwiseSeparable | ActivationCompression, Field(discriminator="kind")]

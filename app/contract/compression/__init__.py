@@ -1,0 +1,11 @@
+"""How the network is made smaller. The methods are applied in the order of the spec, each is reported."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from app.contract.compression.narrower import ActivationCompression, DepthwiseSeparable
+
+__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable"]
+
+Compression = Annotated[DepthwiseSeparable | ActivationCompression, Field(discriminator="kind")]
