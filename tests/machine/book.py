@@ -53,6 +53,11 @@ class Book:
         """Whether the worker may still write: everything else is fenced."""
         return self.open.get(work.job) == work
 
+    @property
+    def fenced(self) -> list[Work]:
+        """Those whose workers never ended them, and may not any more."""
+        return [work for work in self.reported if work not in self.finished and not self.holds(work)]
+
     def ended(self, work: Work, *, by_itself: bool) -> None:
         """The attempt is closed. By itself: its worker may say so again and is answered the same."""
         del self.open[work.job]

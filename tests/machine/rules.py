@@ -211,6 +211,15 @@ class Machine(RuleBasedStateMachine):
 
     @step(work=works, end=ENDS)
     def finish(self, work: Work, end: tuple[str, str | None]) -> None:
+        self._finish(work, end)
+
+    @precondition(lambda self: self.book.fenced)
+    @step(which=st.integers(0, 99), end=ENDS)
+    def finish_what_another_has(self, which: int, end: tuple[str, str | None]) -> None:
+        """By chance alone it would be met too seldom: most works are held, or were finished by their workers."""
+        self._finish(self.book.fenced[which % len(self.book.fenced)], end)
+
+    def _finish(self, work: Work, end: tuple[str, str | None]) -> None:
         answer = self.say(work, "finish", **outcomes.finish(*end))
         if self.book.holds(work):
             wished = self.book.wished.get(work.job)
