@@ -31,6 +31,7 @@ from app.routes import (
     metrics,
     openapi,
     previews,
+    reports,
     results,
     uploads,
     workers,
@@ -43,7 +44,21 @@ from app.store.session import Database
 from app.upkeep import Upkeep
 
 VERSION = "0.1.0"
-ROUTERS = (jobs, job_actions, metrics, events, logs, results, datasets, uploads, previews, catalog, workers, health)
+ROUTERS = (
+    jobs,
+    job_actions,
+    metrics,
+    events,
+    logs,
+    results,
+    reports,
+    datasets,
+    uploads,
+    previews,
+    catalog,
+    workers,
+    health,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

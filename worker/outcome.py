@@ -44,7 +44,7 @@ def failed(work: JobWork, code: FailureCode, message: str) -> Finish:
 
 def _failed(work: JobWork, last: Failed) -> Finish:
     reason = last.failure.model_copy(update={"attempt": work.attempt})
-    return Finish(token=work.token, outcome="failed", failure=reason)
+    return Finish(token=work.token, outcome="failed", failure=reason, report=last.report, artifacts=last.artifacts)
 
 
 def _crashed(work: JobWork, exit_code: int) -> Finish:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from app.cli import api, catalog, jobs, previews, results, serve
+from app.cli import api, catalog, jobs, previews, reports, results, serve
 from app.cli.database import database
 from app.cli.datasets import datasets
 from app.cli.exits import MEANING
@@ -48,7 +48,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "logs": results.logs,
     "metrics": results.metrics,
     "artifacts": results.artifacts,
-    "report": results.report,
+    "report": reports.report,
+    "compare": reports.compare,
     "preview": previews.preview,
     "catalog": catalog.catalog,
     "workers": catalog.workers,

@@ -19,7 +19,8 @@ from app.cli.jobs import post_spec
 from app.cli.output import size
 from app.cli.place import api_file, service_url
 from app.cli.processes import PidFile
-from app.cli.results import artifact_list, print_report
+from app.cli.reports import print_gates, print_report
+from app.cli.results import artifact_list
 from app.cli.service import Service
 from app.cli.yard import STOP_S, end_everything
 
@@ -52,6 +53,7 @@ def show_a_job(service: Service) -> tuple[str, bool]:
     print(closing_line(job), end="\n\n")
     if job["state"] != "succeeded":
         print(failure_block(job))
+        print_gates(job["report"] or {})
         return f"demo: {job['id']} failed: {(job['failure'] or {}).get('code', job['state'])}", False
     print_report(job["report"])
     print_files(service, job["id"])

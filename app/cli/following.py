@@ -8,6 +8,7 @@ import httpx
 from app.cli.display import Display, choose_display
 from app.cli.exits import CommandFailed, Exit
 from app.cli.output import duration, number, print_json, say
+from app.cli.reports import print_gates
 from app.cli.service import LONG_POLL_S, Service, patiently
 
 PATIENCE_S = 600.0  # a service that is being upgraded or restarted is waited for; one that is gone is not
@@ -77,6 +78,7 @@ def follow(service: Service, job_id: str, as_json: bool) -> None:
         print_json(job)
     else:
         print(closing_line(job))
+        print_gates(job["report"] or {})
     if job["state"] != "succeeded":
         raise CommandFailed(failure_block(job), FINAL[job["state"]])
 

@@ -1,7 +1,6 @@
-"""`trainyard logs | metrics | artifacts | report`: what a job leaves."""
+"""`trainyard logs | metrics | artifacts`: what a job leaves."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +8,7 @@ import typer
 
 from app.cli.exits import CommandFailed, Exit
 from app.cli.jobs import JobArgument
-from app.cli.output import JsonOption, number, plain, print_fields, print_json, print_table, say, size
+from app.cli.output import JsonOption, number, plain, print_json, print_table, say, size
 
 
 def metrics(
@@ -105,49 +104,6 @@ def _named(name: str, listed: list[dict[str, Any]]) -> dict[str, Any]:
             return artifact
     there = ", ".join(artifact["name"] for artifact in listed) or "none yet"
     raise CommandFailed(f"the job has no artifact {name!r}. There are: {there}.", Exit.REFUSED)
-
-
-def report(job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show the compression report: before, after, ratio, as measured on the exported file."""
-    from app.cli.service import Service
-
-    shown = Service().get(f"/v1/jobs/{job}/report")
-    if as_json:
-        print_json(shown)
-    else:
-        print_report(shown)
-
-
-def print_report(report: dict[str, Any]) -> None:
-    """The report as a table and where it was measured."""
-    print_table(("", "before >", "after >", "ratio >"), _report_rows(report))
-    machine = report["machine"]
-    where = f"{machine['device']} on {machine['host']} ({machine['processor']}, {machine['threads']} threads)"
-    verified = "the reloaded file gives the same outputs" if report["verified"] else "NOT verified"
-    print_fields({"measured": f"{where}, torch {machine['torch']}", "verified": verified})
-
-
-def _report_rows(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    before, after, ratios = report["before"], report["after"], report["ratios"]
-    yield ("parameters", f"{before['parameters']:,}", f"{after['parameters']:,}", _ratio(ratios["parameters"]))
-    yield ("MACs", f"{before['macs']:,}", f"{after['macs']:,}", _ratio(ratios["macs"]))
-    yield ("file bytes", f"{before['file_bytes']:,}", f"{after['file_bytes']:,}", _ratio(ratios["file_bytes"]))
-    for old, new in zip(before["latency"], after["latency"], strict=True):
-        for name in ("p50", "p95"):
-            times = (old[f"{name}_s"], new[f"{name}_s"])
-            row = f"latency {name}, batch {old['batch_size']}"
-            yield (row, *(f"{seconds * 1000:.2f} ms" for seconds in times), _ratio(times[0] / times[1]))
-    drop = report["accuracy_drop"]
-    accuracies = (_share(before["accuracy"]), _share(after["accuracy"]))
-    yield ("accuracy", *accuracies, "-" if drop is None else f"{-drop:+.4f}")
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}x"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def logs(

@@ -147,10 +147,12 @@ class Succeeded(Told):
 
 
 class Failed(Told):
-    """The last line of a run that cannot go on."""
+    """The last line of a run that cannot go on. Where the failure keeps files, they are told of."""
 
     type: Literal["failed"] = "failed"
     failure: Failure
+    report: Report | None = None
+    artifacts: list[ArtifactFile] = []
 
 
 class Stopped(Reported):

@@ -13,6 +13,7 @@ class FailureCode(StrEnum):
     BAD_DATASET = "bad_dataset"
     OUT_OF_MEMORY = "out_of_memory"
     DIVERGED = "diverged"
+    GATE_MISSED = "gate_missed"
     TIMEOUT = "timeout"
     DISK_FULL = "disk_full"
     LOST_WORKER = "lost_worker"
@@ -30,6 +31,9 @@ class Policy:
     requeue: bool  # the service starts another attempt by itself, with backoff, until `limits.max_attempts`
     retryable: bool  # a person who posts `retry` without changing anything may well succeed
     hint: str
+    keeps_files: bool = (
+        False  # what the run left is offered like a success's: artifacts, and the report if there is one
+    )
 
 
 POLICY: dict[FailureCode, Policy] = {
@@ -37,6 +41,10 @@ POLICY: dict[FailureCode, Policy] = {
     FailureCode.BAD_DATASET: Policy(False, False, "Repair or remove the files that the log names, then retry."),
     FailureCode.OUT_OF_MEMORY: Policy(False, False, "Use a smaller batch_size, images or model, or more processes."),
     FailureCode.DIVERGED: Policy(False, False, "Use a lower learning_rate, a longer warm-up or fp32 precision."),
+    FailureCode.GATE_MISSED: Policy(
+        False, False, "The model and its report are kept. Train longer, compress less, or loosen the gate.",
+        keeps_files=True,
+    ),
     FailureCode.TIMEOUT: Policy(False, True, "Raise limits.max_duration_s or train less; retry resumes the run."),
     FailureCode.DISK_FULL: Policy(False, True, "Free space under the storage folder, then retry."),
     FailureCode.LOST_WORKER: Policy(True, True, "The worker stopped answering: see that its host is up, then retry."),

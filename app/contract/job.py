@@ -10,6 +10,7 @@ from app.contract.augment.order import order_problems
 from app.contract.compression import Compression
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
 from app.contract.distributed import Distributed, Single
+from app.contract.gates import Gates
 from app.contract.models import Model, Timm
 from app.contract.spec import Int, Problem, Spec, refuse
 from app.contract.training import Baseline, Limits, NoBaseline, Training
@@ -46,6 +47,7 @@ class JobSpec(Spec):
     distributed: Distributed = Single()
     training: Training = Training()
     baseline: Baseline = NoBaseline()
+    gates: Gates = Gates()
     limits: Limits = Limits()
 
     examples: ClassVar[list[dict[str, Any]]] = [
@@ -69,6 +71,7 @@ class JobSpec(Spec):
                 "schedule": {"kind": "cosine", "warmup_epochs": 1},
             },
             "baseline": {"kind": "train"},
+            "gates": {"max_accuracy_drop": 0.1, "min_parameter_ratio": 5},
         },
     ]
 
@@ -83,6 +86,7 @@ class JobSpec(Spec):
         yield from _crop_problems(self)
         yield from _channel_problems(self)
         yield from _evaluation_problems(self)
+        yield from _gate_problems(self)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -142,6 +146,15 @@ def _evaluation_problems(spec: JobSpec) -> Iterator[Problem]:
         height, width = spec.image_size
         detail = f"The network is trained on {height}x{width} images: the last size here must be [{height}, {width}]."
         yield Problem(("evaluation",), "other_size", detail)
+
+
+def _gate_problems(spec: JobSpec) -> Iterator[Problem]:
+    if spec.gates.max_accuracy_drop is not None and isinstance(spec.baseline, NoBaseline):
+        detail = (
+            "With the baseline none, no accuracy before is measured: set baseline to train or to an earlier job, "
+            "or use min_accuracy."
+        )
+        yield Problem(("gates", "max_accuracy_drop"), "not_measured", detail)
 
 
 def _default_size(dataset: Data) -> tuple[int, int]:

@@ -125,4 +125,19 @@ class TrainBaseline(Spec):
     examples: ClassVar[list[dict[str, Any]]] = [{"kind": "train"}]
 
 
-Baseline = Annotated[NoBaseline | TrainBaseline, Field(discriminator="kind")]
+class JobBaseline(Spec):
+    """Compare with the network that an earlier job on the same data ended with, as it was exported.
+
+    It is measured again in this job: on the same validation images, and in turns with this job's own.
+    """
+
+    kind: Literal["job"] = "job"
+    job: str = Field(
+        pattern=r"^job_[0-9a-z]{1,40}$",
+        description="The id of that job. It succeeded or missed a gate, with the same data, split and image size.",
+    )
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "job", "job": "job_0123456789abcdef"}]
+
+
+Baseline = Annotated[NoBaseline | TrainBaseline | JobBaseline, Field(discriminator="kind")]

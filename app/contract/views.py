@@ -51,7 +51,7 @@ class Job(View):
     progress: Progress | None
     latest_metrics: dict[str, float | str]
     failure: Failure | None
-    report: Report | None
+    report: Report | None = Field(description="Without its `classes` if they are more than 100: see `/report`.")
     dataset_sha256: str | None = Field(
         None, description="Of the names and contents that it trains on; null until they are read."
     )

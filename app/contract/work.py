@@ -57,6 +57,7 @@ class Paths(Message):
     dataset_sha256: str | None = Field(None, description="Of a registered set's facts; another content is refused.")
     dataset_files: str | None = Field(None, description="Of a registered set: its table of files, files.csv.")
     model: str | None = Field(None, description="Folder with model.json and model.safetensors to start from.")
+    baseline: str | None = Field(None, description="The same of the job that this one is compared with.")
     resume: str | None = Field(None, description="Folder of the checkpoint to go on from.")
     resume_older: list[str] = Field(
         [], description="Folders of those saved before it, newest first, should it be damaged."
@@ -64,11 +65,19 @@ class Paths(Message):
     weights: str | None = Field(None, description="Folder in which pretrained weights are looked for.")
 
 
+class Split(Message):
+    """Which images a job held out for validation, where its data has no part for that."""
+
+    seed: int
+    validation_fraction: float
+
+
 class RunOrder(Message):
     """All that a training run is told: `python -m worker.training` reads this, or a bare job spec."""
 
     spec: JobSpec
     paths: Paths
+    baseline_split: Split | None = Field(None, description="Of the job that this one is compared with.")
     device_kind: Literal["cpu", "cuda"] = "cpu"
     devices: list[int] = Field([0], description="Device indices, one for each process.")
     time_left_s: float | None = Field(None, description="Of limits.max_duration_s, after earlier attempts.")
@@ -187,7 +196,7 @@ class Finish(AttemptToken, Told):
     """The end of an attempt, sent when its process group is gone.
 
     `released`: it was asked to stop and did; the service decides what the job becomes. `failed`: `failure` says why,
-    and its code whether another attempt follows.
+    and its code whether another attempt follows; report and artifacts are kept when none does.
     """
 
     outcome: Literal["succeeded", "failed", "released"]

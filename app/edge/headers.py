@@ -11,11 +11,13 @@ ALWAYS = {
 
 
 _ALWAYS = [(name.lower().encode(), value.encode()) for name, value in ALWAYS.items()]
+_POLICY = b"content-security-policy"
+_BESIDE_POLICY = [(name, value) for name, value in _ALWAYS if name != _POLICY]
 _FRESH = (b"cache-control", b"no-cache")
 
 
 class SafeHeaders:
-    """Adds `ALWAYS`, and keeps caches from guessing a lifetime."""
+    """Adds `ALWAYS`, but no policy to an answer that brings its own, and keeps caches from guessing a lifetime."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,8 +26,9 @@ class SafeHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 # as raw pairs: MutableHeaders searches all of them for each that it sets, 15 µs an answer
-                said = [*message["headers"], *_ALWAYS]
-                message["headers"] = said if any(name == b"cache-control" for name, _ in said) else [*said, _FRESH]
+                names = {name for name, _ in message["headers"]}
+                said = [*message["headers"], *(_ALWAYS if _POLICY not in names else _BESIDE_POLICY)]
+                message["headers"] = said if b"cache-control" in names else [*said, _FRESH]
             await send(message)
 
         await self._app(scope, receive, with_headers)

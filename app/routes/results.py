@@ -1,4 +1,4 @@
-"""What a job leaves: attempts, checkpoints, files, the report."""
+"""What a job leaves: attempts, checkpoints, files."""
 
 from typing import Annotated
 
@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from app.contract.report import Report
 from app.contract.views import Artifact, Attempt, CheckpointView
 from app.errors import NotFound
 from app.problems import RangeNotSatisfiable, problems
@@ -79,7 +78,7 @@ def list_checkpoints(job: JobId, database: DatabaseDep) -> Response:
     responses=read(NotFound, example={"items": [examples.ARTIFACT]}),
 )
 def list_artifacts(job: JobId, database: DatabaseDep) -> Response:
-    """The files that the job left, with size and SHA-256. There are none before it succeeded."""
+    """The files that the job left, with size and SHA-256. There are none before it succeeded, or missed a gate."""
     with database.read() as session:
         return answered(ArtifactList(items=history.artifacts(session, job)))
 
@@ -112,19 +111,6 @@ async def download_artifact(request: Request, job: JobId, name: ArtifactName, da
     settle_range(request.scope, tag, artifact.size_bytes)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     return FileResponse(path, media_type=artifact.media_type, filename=artifact.name, headers=headers)
-
-
-@router.get(
-    "/{job}/report",
-    response_model=Report,
-    operation_id="get_report",
-    summary="The compression report",
-    responses=read(NotFound, example=examples.REPORT),
-)
-def get_report(job: JobId, database: DatabaseDep) -> Response:
-    """What compression did, measured on the exported file: size, work, latency and accuracy, before and after."""
-    with database.read() as session:
-        return answered(history.report(session, job))
 
 
 def _artifact(database: Database, job: str, name: str) -> tuple[str, Artifact]:

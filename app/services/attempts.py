@@ -6,15 +6,13 @@ from typing import Any
 from sqlalchemy import Row, func
 from sqlalchemy.orm import Session
 
-from app.contract.events import ArtifactFile
 from app.contract.failures import Failure, failure
 from app.contract.states import JobState, StopWish
 from app.contract.work import Finish
 from app.errors import Fenced, InvalidSpec
 from app.services.job_view import spec_of
-from app.services.outcomes import end_attempt
-from app.store import attempts, files, jobs, workers
-from app.store.events import News
+from app.services.outcomes import Left, end_attempt
+from app.store import attempts, jobs, workers
 from app.store.leases import Lease, held_by
 from app.store.session import settings_of
 from app.store.tables import jobs as table
@@ -72,20 +70,13 @@ def finish(session: Session, lease: Lease, end: Finish) -> JobState:
     if attempt.state in CLOSED_BY_ITS_WORKER:
         return JobState(row.state)
     reason = _checked(end, lease.attempt)
-    if end.outcome == "succeeded":
-        return _succeed(session, lease, row, attempt, end)
-    changed = end_attempt(session, row, attempt, end.outcome, reason, held_by(lease))
-    return _state(changed)
-
-
-def _succeed(session: Session, lease: Lease, row: Row[Any], attempt: Row[Any], end: Finish) -> JobState:
-    if row.state == JobState.STARTING:  # its `start` was lost on the way, or overtaken
+    if end.outcome == "succeeded" and row.state == JobState.STARTING:  # its `start` was lost on the way, or overtaken
         row = _run(session, row, lease)
-    files.add_artifacts(session, lease, [_artifact_row(each) for each in end.artifacts])
-    told = [News("artifact", each.model_dump(exclude={"path"})) for each in end.artifacts]
-    report = end.report.model_dump(mode="json") if end.report else None
-    changed = end_attempt(session, row, attempt, "succeeded", None, held_by(lease), news=told, report=report)
-    return _state(changed)
+    left = Left(end.report, end.artifacts)
+    changed = end_attempt(session, row, attempt, end.outcome, reason, held_by(lease), left=left)
+    if changed is None:
+        raise Fenced
+    return JobState(changed.state)
 
 
 def _run(session: Session, row: Row[Any], lease: Lease) -> Row[Any]:
@@ -105,6 +96,8 @@ def _run(session: Session, row: Row[Any], lease: Lease) -> Row[Any]:
 
 
 def _checked(end: Finish, attempt: int) -> Failure | None:
+    for each in end.artifacts:
+        inside(each.path, "/artifacts")
     if end.outcome == "failed":
         if end.failure is None:
             raise InvalidSpec.at("/failure", "missing", "An attempt that failed says why.")
@@ -115,19 +108,9 @@ def _checked(end: Finish, attempt: int) -> Failure | None:
     return None
 
 
-def _artifact_row(file: ArtifactFile) -> dict[str, Any]:
-    return {**file.model_dump(), "path": inside(file.path, "/artifacts")}
-
-
 def inside(path: str, pointer: str) -> str:
     """A path that stays in the attempt's folder, or `InvalidSpec`."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts or "\x00" in path or not parts.parts:
         raise InvalidSpec.at(pointer, "bad_path", f"'{path}' does not lie in the attempt's folder.")
     return path
-
-
-def _state(row: Row[Any] | None) -> JobState:
-    if row is None:
-        raise Fenced
-    return JobState(row.state)

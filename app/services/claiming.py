@@ -19,7 +19,7 @@ from app.errors import Fenced
 from app.identifiers import digest, new_token
 from app.services import tasks
 from app.services.job_view import spec_of
-from app.services.submission import References, paths
+from app.services.submission import References, baseline_split, paths
 from app.services.workers import Capacity
 from app.settings import Settings
 from app.store import attempts, jobs, queue, workers
@@ -83,10 +83,11 @@ def _give(session: Session, row: Row[Any], worker_id: str, devices: tuple[Device
 def _order(session: Session, settings: Settings, row: Row[Any], devices: tuple[Device, ...]) -> RunOrder:
     spec = spec_of(row.spec)
     resume_jobs = (row.id, row.resume_job) if row.resume_job else (row.id,)
-    refers = References(row.dataset_id, row.dataset_path, row.model_job)
+    refers = References(row.dataset_id, row.dataset_path, row.model_job, baseline_job=row.baseline_job)
     return RunOrder(
         spec=spec,
         paths=paths(session, settings, settings.attempt_dir(row.id, row.attempt), refers, resume_jobs),
+        baseline_split=baseline_split(session, refers),
         device_kind=devices[0].kind,
         devices=[device.index for device in devices],
         time_left_s=max(spec.limits.max_duration_s - row.spent_s, 1.0),

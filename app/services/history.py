@@ -92,7 +92,7 @@ def report(session: Session, job_id: str) -> Report:
     """The compression report. Raises `NotFound` while there is none."""
     row = existing(jobs.find(session, job_id))
     if row.report is None:
-        raise NotFound(f"There is no report: the job is {row.state}, and only a succeeded one has been measured.")
+        raise NotFound(f"There is no report: the job is {row.state}, and nothing of it was measured.")
     return Report.model_validate(row.report)
 
 

@@ -18,6 +18,8 @@ from app.services import pending
 from app.store import jobs
 from app.store.types import moment, moment_or_none
 
+CLASSES_IN_JOBS = 100
+
 
 def existing(row: Row[Any] | None, what: str = "job") -> Row[Any]:
     """The row, or `NotFound`."""
@@ -86,6 +88,11 @@ def view_with(row: Row[Any], waits: Pending | None) -> Job:
         progress=row.progress and Progress.model_validate(row.progress),
         latest_metrics=row.latest_metrics,
         failure=row.failure and Failure.model_validate(row.failure),
-        report=row.report and Report.model_validate(row.report),
+        report=row.report and Report.model_validate(_brief(row.report)),
         dataset_sha256=row.dataset_sha256,
     )
+
+
+def _brief(report: dict[str, Any]) -> dict[str, Any]:
+    """A job is read often and listed by the dozen: a thousand classes would be 60 kB of each."""
+    return report if len(report.get("classes", ())) <= CLASSES_IN_JOBS else {**report, "classes": []}

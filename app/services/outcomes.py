@@ -1,15 +1,18 @@
 """What becomes of a job when an attempt ends: the one place where retrying is decided."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row
 from sqlalchemy.orm import Session
 
+from app.contract.events import ArtifactFile
 from app.contract.failures import POLICY, Failure, FailureCode, failure
+from app.contract.report import Report
 from app.contract.states import JobState, StopWish
 from app.services.job_view import spec_of
-from app.store import attempts, jobs
+from app.store import attempts, files, jobs
 from app.store.attempts import Ending
 from app.store.events import News
 from app.store.session import work_waits
@@ -31,6 +34,14 @@ class Verdict:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Left:
+    """What an attempt leaves to its user."""
+
+    report: Report | None = None
+    artifacts: Sequence[ArtifactFile] = ()
+
+
 def end_attempt(
     session: Session,
     job: Row[Any],
@@ -38,20 +49,23 @@ def end_attempt(
     ending: Ending,
     reason: Failure | None,
     *conditions: ColumnElement[bool],
-    news: list[News] | None = None,
-    **values: Any,
+    left: Left | None = None,
 ) -> Row[Any] | None:
-    """Close the open attempt and move the job on. None, and nothing written, when the conditions no longer hold."""
+    """Close the open attempt and move the job on. None, and nothing written, when the conditions no longer hold.
+
+    What it `left` is kept when the job succeeded or failed by it: another attempt brings its own.
+    """
     verdict = decide(job, attempt, ending, reason)
     told = {"attempt": job.attempt, **_about(verdict, reason)}
+    kept = left if left and verdict.state in (JobState.SUCCEEDED, JobState.FAILED) else Left()
     changed = jobs.enter(
         session,
         job.id,
         verdict.state,
         *conditions,
-        news=news or [],
+        news=[News("artifact", each.model_dump(exclude={"path"})) for each in kept.artifacts],
         about=told,
-        **values,
+        report=kept.report and kept.report.model_dump(mode="json"),
         **verdict.counts,
         **jobs.no_lease(),
         **_timing(verdict),
@@ -59,6 +73,7 @@ def end_attempt(
         spent_s=job.spent_s + attempt.taken_s,
     )
     if changed is not None:
+        files.add_artifacts(session, job.id, job.attempt, [each.model_dump() for each in kept.artifacts])
         attempts.close(session, job.id, job.attempt, ending, reason.model_dump(mode="json") if reason else None)
         work_waits(session)  # the job itself, or another one for its devices
     return changed

@@ -10,7 +10,7 @@ from app.contract.work import PlanTask, RunOrder
 from app.identifiers import digest
 from app.services import asking
 from app.services.context import Context
-from app.services.submission import paths, resolve
+from app.services.submission import baseline_split, paths, resolve
 from app.store import tasks
 
 
@@ -27,6 +27,7 @@ def begin_dry_run(session: Session, context: Context, spec: JobSpec) -> str:
     order = RunOrder(
         spec=spec,
         paths=paths(session, settings, settings.task_dir(task_id), refers),
+        baseline_split=baseline_split(session, refers),
         devices=list(range(spec.distributed.processes)),
         time_left_s=None,
         bad_image_share=settings.bad_image_share,

@@ -1,6 +1,6 @@
 """What a spec refers to, found before a job is accepted. What only a network can tell comes later."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,15 @@ from sqlalchemy.orm import Session
 
 from app.contract import file_table
 from app.contract.data import Builtin, Folder, Registered
+from app.contract.failures import FailureCode
 from app.contract.job import JobSpec
 from app.contract.models import Checkpoint
 from app.contract.states import JobState
-from app.contract.work import Paths
+from app.contract.training import JobBaseline
+from app.contract.work import Paths, Split
 from app.errors import InvalidSpec
 from app.services.folders import checked_folder
+from app.services.job_view import spec_of
 from app.settings import Settings
 from app.store import datasets, files, jobs
 from app.store.session import settings_of
@@ -32,6 +35,7 @@ class References:
     dataset_path: str | None = None
     model_job: str | None = None
     dataset_sha256: str | None = None
+    baseline_job: str | None = None
 
 
 def resolve(session: Session, spec: JobSpec) -> References:
@@ -39,16 +43,23 @@ def resolve(session: Session, spec: JobSpec) -> References:
 
     In a writing transaction they cannot be deleted before it ends.
     """
-    model_job = _checked_model(session, spec.model.job) if isinstance(spec.model, Checkpoint) else None
+    refers = _data(session, spec)  # the data set is locked before jobs, as whoever deletes one does
+    if isinstance(spec.model, Checkpoint):
+        refers = replace(refers, model_job=_model_of(session, spec.model.job, "/model/job").id)
+    if isinstance(spec.baseline, JobBaseline):
+        refers = replace(refers, baseline_job=_checked_baseline(session, spec.baseline.job, refers))
+    return refers
+
+
+def _data(session: Session, spec: JobSpec) -> References:
     match spec.dataset:
         case Registered(id=dataset_id):
             row = _registered(session, dataset_id)
-            return References(dataset_id, str(row.path), model_job, row.sha256)
+            return References(dataset_id, str(row.path), dataset_sha256=row.sha256)
         case Folder(path=path):
-            folder = checked_folder(settings_of(session), path, "/dataset/path")
-            return References(None, str(folder), model_job)
+            return References(dataset_path=str(checked_folder(settings_of(session), path, "/dataset/path")))
         case Builtin():
-            return References(None, None, model_job)
+            return References()
 
 
 def paths(
@@ -63,6 +74,7 @@ def paths(
         dataset_sha256=row.sha256 if row else None,
         dataset_files=_table(settings, row) if row else None,
         model=_model_folder(session, settings, refers.model_job) if refers.model_job else None,
+        baseline=_model_folder(session, settings, refers.baseline_job) if refers.baseline_job else None,
         resume=saved[0] if saved else None,
         resume_older=saved[1:],
         weights=str(settings.weights_dir),
@@ -84,13 +96,35 @@ def _registered(session: Session, dataset_id: str) -> Row[Any]:
     return row
 
 
-def _checked_model(session: Session, job_id: str) -> str:
+def baseline_split(session: Session, refers: References) -> Split | None:
+    """Which images the job that this one is compared with held out."""
+    row = jobs.find(session, refers.baseline_job) if refers.baseline_job else None
+    if row is None:
+        return None
+    spec = spec_of(row.spec)
+    return Split(seed=spec.training.seed, validation_fraction=spec.dataset.validation_fraction)
+
+
+def _model_of(session: Session, job_id: str, pointer: str) -> Row[Any]:
+    """The job whose model is wanted: one that succeeded, or was verified like one that did and missed a gate."""
     row = jobs.keep(session, job_id)
     if row is None:
-        raise InvalidSpec.at("/model/job", "unknown_job", "There is no such job.")
-    if row.state != JobState.SUCCEEDED:
-        detail = f"That job is {row.state}: only a succeeded job leaves a model to start from."
-        raise InvalidSpec.at("/model/job", "job_not_succeeded", detail)
+        raise InvalidSpec.at(pointer, "unknown_job", "There is no such job.")
+    missed_a_gate = row.failure is not None and row.failure["code"] == FailureCode.GATE_MISSED
+    if row.state != JobState.SUCCEEDED and not missed_a_gate:
+        detail = f"That job is {row.state}: only one that succeeded, or missed a gate, leaves a model that can be used."
+        raise InvalidSpec.at(pointer, "job_not_succeeded", detail)
+    return row
+
+
+def _checked_baseline(session: Session, job_id: str, refers: References) -> str:
+    pointer = "/baseline/job"
+    row = _model_of(session, job_id, pointer)
+    if files.artifact(session, job_id, MODEL_FILE) is None:
+        raise InvalidSpec.at(pointer, "no_model", f"That job has left no {MODEL_FILE}: compare with another one.")
+    if row.dataset_sha256 and refers.dataset_sha256 and row.dataset_sha256 != refers.dataset_sha256:
+        detail = "That job was trained on other data: its accuracy does not compare. Use a job on the same data."
+        raise InvalidSpec.at(pointer, "other_data", detail)
     return job_id
 
 

@@ -39,6 +39,12 @@ def of_job(session: Session, job_id: str, after: int, limit: int) -> Sequence[Ro
     return session.execute(query.order_by(events.c.seq).limit(limit)).all()
 
 
+def newest(session: Session, job_id: str, kind: str) -> Row[Any] | None:
+    """The last event of a type that a job had."""
+    query = select(events).where(events.c.job_id == job_id, events.c.type == kind)
+    return session.execute(query.order_by(events.c.seq.desc()).limit(1)).one_or_none()
+
+
 def of_all(session: Session, after: Position, limit: int) -> Sequence[Row[Any]]:
     """Events of all jobs behind `after`, in an order in which nothing appears later in front.
 

@@ -32,10 +32,10 @@ def newest_checkpoints(session: Session, job_id: str, limit: int) -> Sequence[Ro
     return session.execute(query.limit(limit)).all()
 
 
-def add_artifacts(session: Session, lease: Lease, rows: list[dict[str, Any]]) -> None:
-    """What the succeeded attempt leaves to its user."""
+def add_artifacts(session: Session, job_id: str, attempt: int, rows: list[dict[str, Any]]) -> None:
+    """What the last attempt leaves to its user."""
     if rows:
-        session.execute(insert(artifacts).values(job_id=lease.job_id, attempt=lease.attempt), rows)
+        session.execute(insert(artifacts).values(job_id=job_id, attempt=attempt), rows)
 
 
 def artifacts_of(session: Session, job_id: str) -> Sequence[Row[Any]]:

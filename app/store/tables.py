@@ -73,6 +73,7 @@ jobs = Table(
     Column("dataset_path", Text),  # resolved and checked when the job was submitted
     Column("dataset_sha256", Text),  # of what it trains on: told by its run
     Column("model_job", Id),
+    Column("baseline_job", Id),
     Column("resume_job", Id),
     # the open attempt's lease
     Column("worker_id", Text),
@@ -93,7 +94,8 @@ jobs = Table(
     CheckConstraint(same(f"state IN ({_names(ACTIVE)})", "deadline_at IS NOT NULL"), name="active_has_deadline"),
     CheckConstraint(same(f"state IN ({_names(FINAL)})", "finished_at IS NOT NULL"), name="final_has_end"),
     CheckConstraint(same("state = 'failed'", "failure IS NOT NULL"), name="failed_has_failure"),
-    CheckConstraint(same("state = 'succeeded'", "report IS NOT NULL"), name="succeeded_has_report"),
+    CheckConstraint("state <> 'succeeded' OR report IS NOT NULL", name="succeeded_has_report"),
+    CheckConstraint("report IS NULL OR state IN ('failed', 'succeeded')", name="only_ended_has_report"),
     CheckConstraint("state <> 'running' OR started_at IS NOT NULL", name="running_was_started"),
     CheckConstraint("attempt >= 0 AND version >= 1 AND processes >= 1", name="counts_are_sane"),
     # pages of the list: see store/listing.py
@@ -111,7 +113,11 @@ jobs = Table(
     # may this data set, or this job's files, be deleted?
     Index("ix_jobs_dataset", "dataset_id"),
     Index("ix_jobs_model_job", "model_job"),
+    Index("ix_jobs_baseline_job", "baseline_job"),
     Index("ix_jobs_resume_job", "resume_job"),
+    # the newest reports on the same data: store/comparisons.py
+    Index("ix_jobs_measured", "dataset_sha256", "created_at", "id", sqlite_where=text("state = 'succeeded'"),
+          postgresql_where=text("state = 'succeeded'")),
 )  # fmt: skip
 
 job_labels = Table(

@@ -11,6 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.contract import datasets, views
+from app.contract.comparison import Comparison
 from app.contract.plan import Plan
 from app.contract.previews import Preview, PreviewSpec
 from app.contract.report import Report
@@ -30,7 +31,7 @@ OPERATIONS = {
 EXPECTED = """
 submit_job list_jobs get_job patch_job delete_job cancel_job pause_job resume_job retry_job clone_job
 get_metrics get_job_events get_events get_logs list_attempts list_checkpoints list_artifacts
-download_artifact get_report add_dataset put_dataset_archive list_datasets get_dataset delete_dataset
+download_artifact get_report compare_jobs add_dataset put_dataset_archive list_datasets get_dataset delete_dataset
 list_samples download_files_csv make_preview
 get_catalog search_models get_job_schema list_workers
 get_health get_readiness get_prometheus_metrics
@@ -129,6 +130,7 @@ def test_every_reference_leads_somewhere():
         (views.CheckpointView, examples.CHECKPOINT),
         (views.Artifact, examples.ARTIFACT),
         (Report, examples.REPORT),
+        (Comparison, examples.COMPARISON),
         (datasets.DatasetSpec, examples.DATASET_SPEC),
         (datasets.Dataset, examples.DATASET),
         (datasets.Dataset, examples.DATASET_UPLOADED),

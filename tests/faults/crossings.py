@@ -15,6 +15,8 @@ IMPORT = "import"  # a data set's folder, from its POST to its readiness
 FROZEN_IMPORT = "frozen import"  # the supervisor of its check is frozen for longer than its lease
 TRAINING = "training"  # a job of the real training program on two ranks
 CANCELLED_TRAINING = "cancelled training"
+MISSED = "missed gate"  # a stand-in run whose model misses a gate: failed, with its files
+MISSED_TRAINING = "missed training"
 PAUSE = "pause"  # a job that is paused while it runs, and resumed when it rests
 RESUME = "resume"  # the same; the point is armed when it rests
 FROZEN_PAUSE = "frozen pause"  # its supervisor is frozen before it can hear of the pause
@@ -71,6 +73,7 @@ CROSSINGS: dict[Point, str] = {
     Point.WEIGHTS_BEFORE_CARD: TRAINING,
     Point.EXPORTED_BEFORE_MEASURE: TRAINING,
     Point.MEASURED_BEFORE_END: TRAINING,
+    Point.JUDGED_BEFORE_END: MISSED_TRAINING,
     Point.SAVED_BEFORE_STOPPED: CANCELLED_TRAINING,
 }
 
@@ -86,4 +89,7 @@ ALSO: tuple[tuple[Point, str], ...] = (
     (Point.FINISH_BEFORE_ANSWER, PAUSE),
     (Point.FINISHED_BEFORE_FORGET, PAUSE),
     (Point.SAVED_BEFORE_STOPPED, PAUSED_TRAINING),
+    (Point.ENDED_BEFORE_FINISH, MISSED),
+    (Point.FINISH_BEFORE_COMMIT, MISSED),
+    (Point.FINISH_BEFORE_ANSWER, MISSED),
 )

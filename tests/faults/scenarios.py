@@ -217,6 +217,31 @@ class CancelledTraining(Training, Cancel):
         self.yard.until(lambda: self.yard.get(saved)["items"], f"{job_id} has a checkpoint")
 
 
+class Missed(JobScenario):
+    """A job whose model misses a gate: it fails, and report and files are there, once."""
+
+    outcome = "gate_missed"
+
+    def spec(self) -> dict[str, Any]:
+        """One parameter is too many."""
+        return super().spec() | {"gates": {"max_parameters": 1}}
+
+    def check(self, job: dict[str, Any]) -> None:
+        """What is kept is kept under the failure, and can be fetched."""
+        super().check(job)
+        if job["failure"]["code"] != self.outcome:
+            return
+        assert [each["passed"] for each in job["report"]["gates"]] == [False]
+        artifacts = self.yard.get(f"/v1/jobs/{job['id']}/artifacts")["items"]
+        assert "report.json" in {each["name"] for each in artifacts}
+        for each in artifacts:
+            assert len(self.yard.told("GET", each["url"]).content) == each["size_bytes"]
+
+
+class MissedTraining(Missed, Training):
+    """The same of the real training program."""
+
+
 class Import(Scenario):
     """The check of a folder, to its readiness."""
 
@@ -282,4 +307,6 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     crossings.FROZEN_IMPORT: FrozenImport,
     crossings.TRAINING: Training,
     crossings.CANCELLED_TRAINING: CancelledTraining,
+    crossings.MISSED: Missed,
+    crossings.MISSED_TRAINING: MissedTraining,
 }

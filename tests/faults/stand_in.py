@@ -6,6 +6,7 @@ whose clock is `hours_off`; `real` hands over to the real training program. `qui
 """
 
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -46,12 +47,27 @@ class Run:
         path = f"checkpoints/{folder.name}"
         self.report("checkpoint", phase="training", epoch=0, step=step, path=path, size_bytes=1, sha256="0" * 64)
 
-    def succeed(self) -> None:
+    def end(self, gates: dict) -> int:
+        """With a report; where the spec has a gate, it is missed."""
         measured = {"parameters": 1, "macs": 1, "file_bytes": 1, "latency": []}
         ratios = {"parameters": 1, "macs": 1, "file_bytes": 1, "latency_p50": 1}
         machine = {"host": "h", "device": "cpu", "processor": "p", "threads": 1, "torch": "2"}
         found = {"before": measured, "after": measured, "ratios": ratios, "machine": machine, "verified": True}
-        self.report("succeeded", report=found, artifacts=[])
+        if not gates.get("max_parameters"):
+            self.report("succeeded", report=found, artifacts=[])
+            return 0
+        found["gates"] = [{"gate": "max_parameters", "limit": 1, "found": 2, "passed": False, "missed_by": 1}]
+        failure = {"code": "gate_missed", "message": "1 of 1 gates missed."}
+        self.report("failed", failure=failure, report=found, artifacts=[self.left(json.dumps(found).encode())])
+        return 1
+
+    def left(self, content: bytes) -> dict:
+        """An artifact with this in it."""
+        path = self.run_dir / "artifacts" / "report.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        return {"name": path.name, "path": "artifacts/report.json", "size_bytes": len(content), "sha256": sha256}
 
 
 def begun(resume: str | None) -> int:
@@ -75,8 +91,7 @@ def train(order: dict, run_dir: Path) -> int:
         if stop:
             run.report("stopped", saved=True)
             return 75
-    run.succeed()
-    return 0
+    return run.end(order["spec"].get("gates", {}))
 
 
 def check(order: dict, result: Path) -> int:

@@ -31,7 +31,12 @@ EVENTS = st.one_of(
     st.builds(checkpoint, st.integers(1, 25)),
     st.just({"type": "phase", "phase": "training"}),
 )
-ENDS = st.sampled_from([("succeeded", None), ("failed", "diverged"), ("failed", "crashed"), ("released", None)])
+ENDS = st.sampled_from(
+    [
+        ("succeeded", None), ("failed", "diverged"), ("failed", "gate_missed"), ("failed", "crashed"),
+        ("released", None),
+    ]
+)  # fmt: skip
 
 
 def step(**given: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -226,7 +231,7 @@ class Machine(RuleBasedStateMachine):
             self.book.ended(work, by_itself=True)
             assert answer.status == 200
             assert answer.body["state"] in outcomes.after(*end, wished)
-            assert bool(self.rows.of("artifacts", job_id=work.job)) == (end[0] == "succeeded")
+            assert bool(self.rows.of("artifacts", job_id=work.job)) == outcomes.leaves_files(*end)
         elif work in self.book.finished and work.job in self.book.jobs:
             assert (answer.status, answer.body["state"]) == (200, self.rows.jobs[work.job]["state"])
             assert self.rows.tables == self.before.tables, rows.difference(self.before, self.rows)
@@ -319,4 +324,4 @@ class Machine(RuleBasedStateMachine):
 
     @staticmethod
     def _needs(row: Row, job: str) -> bool:
-        return row["state"] not in FINAL and job in (row["resume_job"], row["model_job"])
+        return row["state"] not in FINAL and job in (row["resume_job"], row["model_job"], row["baseline_job"])

@@ -23,11 +23,11 @@ import torch.distributed as dist
 from app.contract.data import Builtin
 from app.contract.events import Failed, Noted, PhaseBegun, Planned, Succeeded
 from app.contract.events import Stopped as StoppedEvent
-from app.contract.failures import Failure, FailureCode
+from app.contract.failures import POLICY, Failure, FailureCode
 from app.contract.faults import Point, reach
 from app.contract.report import Report
 from app.contract.work import RunOrder
-from worker.training import causes, checkpoint, data, logs, measure, notes, planning
+from worker.training import causes, checkpoint, data, gates, logs, measure, notes, planning
 from worker.training.board import Board
 from worker.training.errors import RunFailure
 from worker.training.events import EventLog, Reporter
@@ -92,19 +92,23 @@ class Launch:
             if not isinstance(error, RunFailure):
                 log.exception("The launcher cannot go on")
             return self._tell(causes.explain(error))
+        if missed := gates.missed(report):
+            reach(Point.JUDGED_BEFORE_END)
+            return self._tell(missed, report)
         artifacts = measure.artifacts(self.run_dir)
         reach(Point.MEASURED_BEFORE_END)
         self.events.write(Succeeded, report=report, artifacts=artifacts)
         return SUCCEEDED
 
-    def _tell(self, told: Failure) -> int:
+    def _tell(self, told: Failure, report: Report | None = None) -> int:
         """Write the last line; what a full disk holds of an unfinished checkpoint makes room for it.
 
         The exit code says it too, for there may be no room for a line.
         """
         checkpoint.remove_unfinished(self.run_dir / "checkpoints")
+        kept = measure.artifacts(self.run_dir) if POLICY[told.code].keeps_files else []
         try:
-            self.events.write(Failed, failure=told)
+            self.events.write(Failed, failure=told, report=report, artifacts=kept)
         except OSError as error:
             log.error("%s (events.jsonl cannot say so: %s)", told.message, error)
             return DISK_FULL if causes.full_disk(error) else FAILED

@@ -21,8 +21,9 @@ from torch import nn
 from app.contract.events import ArtifactFile
 from app.contract.models import Checkpoint
 from app.contract.report import Latency, Machine, Measurement, Ratios, Report
+from app.contract.training import JobBaseline
 from app.contract.work import RunOrder
-from worker.training import augment, causes, cost, data, logs, models, normalization, timing
+from worker.training import augment, causes, cost, data, earlier, gates, logs, models, normalization, timing
 from worker.training.card import BASELINE, DTYPES, MODEL, ModelCard
 from worker.training.events import Reporter
 from worker.training.export import described, probe, rebuild, tensors_of
@@ -76,10 +77,13 @@ class _Baseline:
 
 
 def _baseline(order: RunOrder, folder: Path, card: ModelCard, device: torch.device) -> _Baseline:
-    """As it was trained in this job; else as this job began with it: an earlier job's network, or initial weights.
+    """As it was trained in this job, or in the one to compare with; else as this job began with it: an earlier job's
+    network, or initial weights.
 
-    Only the first has an accuracy: `baseline: none` promises that there is none before.
+    Only the first two have an accuracy: `baseline: none` promises that there is none before.
     """
+    if isinstance(order.spec.baseline, JobBaseline):
+        return _trained_baseline(earlier.folder(order), MODEL, card, device)
     if (folder / f"{BASELINE}.safetensors").exists():
         return _trained_baseline(folder, BASELINE, card, device)
     if isinstance(order.spec.model, Checkpoint) and order.paths.model:
@@ -193,7 +197,9 @@ def main(arguments: list[str]) -> int:
     order, out, pipe = arguments
     logs.to_stderr()
     try:
-        report = measured(RunOrder.model_validate_json(Path(order).read_bytes()))
+        wanted = RunOrder.model_validate_json(Path(order).read_bytes())
+        report = measured(wanted)
+        report = report.model_copy(update={"gates": gates.judged(report, wanted.spec)})
         Path(out).write_text(report.model_dump_json(), encoding="utf-8")
     except Exception as error:
         log.exception("There is no report")

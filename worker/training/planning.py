@@ -17,7 +17,7 @@ from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.plan import LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
-from worker.training import architecture, causes, cost, data, models, sampling, shapes
+from worker.training import architecture, causes, cost, data, earlier, models, sampling, shapes
 from worker.training.compression import compress
 from worker.training.data import Outline
 from worker.training.errors import bad_spec
@@ -32,6 +32,8 @@ def make_plan(order: RunOrder) -> Plan:
     spec = order.spec
     refuse_unsupported(spec.training.precision, order.device_kind)
     outline = data.outline(order)
+    earlier.check(order, outline)
+    earlier.check_whole(order)
     crop_warnings = list(_crop_problems(order, outline))
     network = models.sketch(order, outline.classes)
     channels = architecture.of(network).channels

@@ -6,7 +6,7 @@ from pathlib import Path
 from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
-from worker.training import checkpoint, export, memory, notes, phase
+from worker.training import checkpoint, earlier, export, memory, notes, phase
 from worker.training.board import Board
 from worker.training.card import BASELINE, MODEL, Scaling
 from worker.training.distributed import Ranks
@@ -26,6 +26,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     """
     run_dir = Path(order.paths.run_dir)
     material = prepare(order, ranks, threads, notes.to(reporter))
+    earlier.check(order, material.loaded)
     saver = Saver(run_dir, reporter) if ranks.rank == 0 else None
     site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
     _tell_data(site)

@@ -17,7 +17,7 @@ from tests.support.service import SHA256
 
 ROOT = Path(__file__).parents[3]
 FUZZING = ROOT / "tests" / "support" / "fuzzing"
-OPERATIONS = 34
+OPERATIONS = 35
 SEED = 20261121
 
 
@@ -40,9 +40,12 @@ def _known(client):
     jobs = [job["id"] for job in client.get("/v1/jobs").json()["items"]]
     sets = [each["id"] for each in client.get("/v1/datasets").json()["items"]]
     known = {"job": jobs, "name": [ARTIFACT["name"]], "dataset": sets}
-    lines = [f"[dictionaries.{name}]\nvalues = {json.dumps(values)}\n" for name, values in known.items()]
+    pairs = [",".join(jobs[start : start + 3]) for start in range(len(jobs) - 1)]
+    dictionaries = {**known, "pairs": pairs}
+    lines = [f"[dictionaries.{name}]\nvalues = {json.dumps(values)}\n" for name, values in dictionaries.items()]
     lines += [
         "[parameters]\n",
+        '"query.jobs" = { dictionary = "pairs", probability = 0.6 }\n',
         *(f'"path.{name}" = {{ dictionary = "{name}", probability = 0.6 }}\n' for name in known),
     ]
     return "\n" + "".join(lines)

@@ -10,12 +10,15 @@ RULES = {
     "unknown_digest", "bad_cursor", "beyond_the_end", "excludes_after", "needs_after",
     # what a reference leads to
     "missing", "outside_roots", "bad_path", "empty", "one_class", "bad_list", "unknown_dataset", "dataset_not_ready",
-    "unknown_job", "job_not_succeeded", "unknown_model",
+    "unknown_job", "job_not_succeeded", "unknown_model", "no_model", "other_data",
     # a string that no database can store, anywhere in a body
     "nul_character",
     # between the fields of a spec
     "not_divisible", "too_long", "after_normalize", "after_random_erasing", "after_gaussian_blur",
     "after_mixup", "after_cutmix", "other_size",
+    "not_measured",
+    # between the jobs of a comparison
+    "repeated", "too_many",
     "does_nothing", "larger_than_image", "too_many_pixels", "length", "range", "needs_scale", "excludes_scale",
     "incomplete",
 }  # fmt: skip

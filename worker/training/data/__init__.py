@@ -100,6 +100,8 @@ class LoadedData:
     """Which images are smaller than their files have them (stored_size.digest); empty: none."""
     train_names: Sequence[str] = ()
     """Of the training images: their files, or numbers."""
+    is_split: bool = False
+    """Whether the validation images were held out here, for lack of a part of the data's own."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Outline:
     classes: tuple[str, ...]
     train_images: int
     validation_images: int
+    is_split: bool = False
+    """See LoadedData."""
 
 
 def load(order: RunOrder, tell: Tell = silent, *, keep: bool = True) -> LoadedData:
@@ -128,6 +132,7 @@ def load(order: RunOrder, tell: Tell = silent, *, keep: bool = True) -> LoadedDa
         opened.sha256,
         opened.reductions,
         Chosen(opened.listing.names, train),
+        opened.listing.validation_N is None,
     )
 
 
@@ -136,7 +141,7 @@ def outline(order: RunOrder) -> Outline:
     source: Source = build("data", order.spec.dataset, order)
     listing = source.list()
     train, validation = _split(listing, order.spec)
-    return Outline(listing.classes, len(train), len(validation))
+    return Outline(listing.classes, len(train), len(validation), listing.validation_N is None)
 
 
 def channels(order: RunOrder) -> int:
