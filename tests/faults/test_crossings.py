@@ -3,7 +3,7 @@
 import pytest
 
 from app.contract.faults import Point
-from tests.faults.crossings import ALSO, CROSSINGS, PAUSE
+from tests.faults.crossings import ALSO, CROSSINGS, MISSED, PAUSE
 from tests.faults.pausing import PAUSING
 from tests.faults.places import can_mount
 from tests.faults.scenarios import SCENARIOS
@@ -42,6 +42,10 @@ def test_a_sample_of_all_crossings(sqlite_yard: Yard, point: Point, trouble: str
 
 def test_a_pause_that_its_supervisor_does_not_survive(sqlite_yard: Yard) -> None:
     cross(sqlite_yard, Point.STOP_BEFORE_SIGNAL, "killed", PAUSE)
+
+
+def test_a_missed_gate_whose_end_is_written_when_the_service_dies(sqlite_yard: Yard) -> None:
+    cross(sqlite_yard, Point.FINISH_BEFORE_COMMIT, "killed", MISSED)
 
 
 @pytest.mark.slow

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.contract.events import Failed, Stopped
+from app.contract.events import ArtifactFile, Failed, Stopped
 from app.contract.failures import FailureCode, failure
+from tests.support.service import REPORT
 from worker import outcome
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -27,6 +28,15 @@ FAILED = Failed(seq=1, time=NOW, failure=failure(FailureCode.TIMEOUT, "too long"
 )
 def test_the_end_of_a_run(job_work, last, exit_code, stopped, expected):
     assert outcome.of_run(job_work(), last, exit_code, stopped=stopped).outcome == expected
+
+
+def test_what_a_failed_run_left_is_handed_over_with_its_reason(job_work):
+    """Also when nobody watched: the last line tells it all."""
+    file = ArtifactFile(name="model.json", path="artifacts/model.json", size_bytes=2, sha256="a" * 64)
+    why = failure(FailureCode.GATE_MISSED, "1 of 1 gates missed")
+    last = Failed(seq=1, time=NOW, failure=why, report=REPORT, artifacts=[file])
+    for end in (outcome.of_run(job_work(), last, 1, stopped=False), outcome.of_abandoned(job_work(), last)):
+        assert (end.outcome, end.failure.code, end.report, end.artifacts) == ("failed", "gate_missed", REPORT, [file])
 
 
 def test_a_kill_from_outside_names_the_usual_reason(job_work):

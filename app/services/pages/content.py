@@ -53,8 +53,9 @@ def _verdict(row: Row[Any], report: Report) -> str:
     if row.failure:
         told = Failure.model_validate(row.failure)
         return f"Failed, {told.code}: {told.message}"
-    gates = f" All {len(report.gates)} gates passed." if report.gates else " No gate was set."
-    return "Succeeded." + gates
+    if not report.gates:
+        return "Succeeded. No gate was set."
+    return f"Succeeded. {sum(each.passed for each in report.gates)} of {len(report.gates)} gates passed."
 
 
 def _facts(row: Row[Any], report: Report) -> Iterator[tuple[str, str]]:

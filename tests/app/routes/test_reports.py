@@ -196,7 +196,7 @@ def test_markdown_is_the_same_in_tables(client, finished):
     answer = client.get(f"/v1/jobs/{job}/report", headers=MARKDOWN)
     assert answer.headers["content-type"] == "text/markdown; charset=utf-8"
     assert answer.headers["content-disposition"] == f'inline; filename="{job}-report.md"'
-    assert answer.text.startswith("# digits\n\n**Succeeded. All 2 gates passed.**\n")
+    assert answer.text.startswith("# digits\n\n**Succeeded. 1 of 2 gates passed.**\n")
     assert "| min\\_parameter\\_ratio | 5 | 4.09 | missed | 0.91 |" in answer.text
     check_markdown(answer.text)
 
