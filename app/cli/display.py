@@ -142,9 +142,17 @@ def event_line(event: dict[str, Any], job: dict[str, Any], fresh: bool) -> str |
         return str(data["phase"])
     if event["type"] == "note":
         return f"{data['level']}: {data['message']}"
+    if event["type"] == "compressed":
+        return _compressed_line(data)
     if event["type"] == "epoch":
         return _epoch_line(data, job, fresh)
     return None
+
+
+def _compressed_line(data: dict[str, Any]) -> str:
+    looked_at = data["layers_changed"] + data["layers_kept"]
+    costs = [f"{name} {data[f'{name}_before']:,} > {data[f'{name}_after']:,}" for name in ("parameters", "macs")]
+    return "  ".join([f"{data['method']}: {data['layers_changed']} of {looked_at} layers", *costs])
 
 
 def _epoch_line(data: dict[str, Any], job: dict[str, Any], fresh: bool) -> str:

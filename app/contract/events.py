@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from app.contract.failures import Failure
-from app.contract.plan import Plan
+from app.contract.plan import MethodEffect, Plan
 from app.contract.report import Report
 
 Phase = Literal["planning", "baseline", "training", "measuring"]
@@ -69,6 +69,15 @@ class DataRead(Reported):
     dataset_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of names and contents of all usable images.")
     train_images: int = Field(ge=0, lt=2**53)
     validation_images: int = Field(ge=0, lt=2**53)
+
+
+class Compressed(MethodEffect, Told):
+    """A compression method changed the network that is about to be trained: one event for each, in their order.
+
+    Told when training starts from the first step, not when it goes on from a checkpoint.
+    """
+
+    type: Literal["compressed"] = "compressed"
 
 
 class Metrics(Reported):
@@ -166,6 +175,7 @@ Event = Annotated[
     PhaseBegun
     | Planned
     | DataRead
+    | Compressed
     | Metrics
     | Progressed
     | EpochEnded

@@ -8,10 +8,11 @@ from pydantic import Field, StringConstraints, model_validator
 from app.contract.augment import Augment, Evaluation, Normalize, RandomCrop, Resize, Sizing, counterpart
 from app.contract.augment.order import order_problems
 from app.contract.compression import Compression
+from app.contract.compression.conflicts import conflict_problems, weights_problems
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
 from app.contract.distributed import Distributed, Single
 from app.contract.gates import Gates
-from app.contract.models import Model, Timm
+from app.contract.models import Model, Timm, comes_with_weights
 from app.contract.spec import Int, Problem, Spec, refuse
 from app.contract.training import Baseline, Limits, NoBaseline, Training
 
@@ -87,6 +88,8 @@ class JobSpec(Spec):
         yield from _channel_problems(self)
         yield from _evaluation_problems(self)
         yield from _gate_problems(self)
+        yield from conflict_problems(self.compression)
+        yield from weights_problems(self.compression, comes_with_weights(self.model))
 
     @property
     def image_size(self) -> tuple[int, int]:

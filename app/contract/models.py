@@ -55,3 +55,8 @@ class Checkpoint(Spec):
 
 
 Model = Annotated[Timm | Checkpoint, Field(discriminator="kind")]
+
+
+def comes_with_weights(model: Timm | Checkpoint) -> bool:
+    """Whether training starts from weights that were trained before."""
+    return model.pretrained if isinstance(model, Timm) else True

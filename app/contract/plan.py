@@ -22,6 +22,22 @@ class LayerChange(BaseModel):
     reason: str = Field("", description="Why a layer was kept.")
     parameters_before: int
     parameters_after: int
+    macs_before: int | None = Field(
+        None, description="For one image; a layer that is called twice counts twice. Null from an earlier version."
+    )
+    macs_after: int | None = None
+
+
+class MethodEffect(BaseModel):
+    """What one compression method did to the whole network. MACs are those of one image."""
+
+    method: str = Field(max_length=100, description="Its kind.")
+    layers_changed: int = Field(ge=0, lt=2**31)
+    layers_kept: int = Field(ge=0, lt=2**31, description="Looked at, and left as they were.")
+    parameters_before: int = Field(ge=0, le=2**53)
+    parameters_after: int = Field(ge=0, le=2**53)
+    macs_before: int = Field(ge=0, le=2**53)
+    macs_after: int = Field(ge=0, le=2**53)
 
 
 class Plan(BaseModel):
@@ -30,6 +46,7 @@ class Plan(BaseModel):
     before: NetworkCost
     after: NetworkCost
     layers: list[LayerChange] = []
+    methods: list[MethodEffect] = Field([], description="One after the other, as the spec lists them.")
     classes: list[str] = Field([], description="Class names, in the order of the network's outputs.")
     train_images: int
     validation_images: int

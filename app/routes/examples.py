@@ -19,6 +19,19 @@ PLAN = {
             "reason": "",
             "parameters_before": 36_864,
             "parameters_after": 4_800,
+            "macs_before": 2_359_296,
+            "macs_after": 299_008,
+        }
+    ],
+    "methods": [
+        {
+            "method": "depthwise_separable",
+            "layers_changed": 10,
+            "layers_kept": 6,
+            "parameters_before": 4_926_634,
+            "parameters_after": 1_204_552,
+            "macs_before": 31_854_592,
+            "macs_after": 8_112_640,
         }
     ],
     "classes": [str(digit) for digit in range(10)],

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.contract.events import (
     CheckpointSaved,
+    Compressed,
     DataRead,
     EpochEnded,
     Event,
@@ -28,7 +29,7 @@ from app.store.leases import Lease
 from app.store.metrics import MAX_SERIES, Point
 from app.store.summaries import shown
 
-PUBLIC = (PhaseBegun, Planned, DataRead, EpochEnded, CheckpointSaved, Noted)
+PUBLIC = (PhaseBegun, Planned, DataRead, Compressed, EpochEnded, CheckpointSaved, Noted)
 """These become events of the job; metrics and progress are read elsewhere, and its end is told by `finish`."""
 
 

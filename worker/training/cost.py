@@ -1,7 +1,10 @@
 """What a network costs: parameters, multiply-accumulates, bytes, and the memory that training it takes."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,14 +47,49 @@ def network_cost(model: nn.Module, channels: int, image_size: Sequence[int]) -> 
 
 def count_macs(model: nn.Module, channels: int, image_size: Sequence[int]) -> int:
     """Multiply-accumulates of one forward pass of one image in evaluation mode."""
+    return count_macs_of(model, (), channels, image_size).whole
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of one forward pass of one image."""
+
+    whole: int
+    by_layer: Counter[str]
+    """Of the layers that were asked about, with all that is inside them, in all their calls."""
+
+
+def count_macs_of(model: nn.Module, layers: Iterable[str], channels: int, image_size: Sequence[int]) -> Macs:
+    """Those of the network and of some of its modules, by name, found in one pass in evaluation mode."""
     was_training = model.training
     model.eval()
+    products = _Products()
     try:
-        with torch.no_grad(), _Products() as products:
+        with torch.no_grad(), _told_of(model, layers, products), products:
             shapes.forward(model, channels, image_size)
     finally:
         model.train(was_training)
-    return products.flops // 2
+    by_layer = Counter({name: flops // 2 for name, flops in products.by_layer.items()})
+    return Macs(products.flops // 2, by_layer)
+
+
+@contextmanager
+def _told_of(model: nn.Module, layers: Iterable[str], products: "_Products") -> Iterator[None]:
+    """While it lasts, `products` knows inside which of the layers it is."""
+
+    def leave(*_: Any) -> None:
+        products.inside.pop()
+
+    handles = []
+    for name in layers:
+        module = model.get_submodule(name)
+        handles.append(module.register_forward_pre_hook(partial(products.enter, name)))
+        handles.append(module.register_forward_hook(leave, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def training_memory_bytes(
@@ -116,10 +154,19 @@ class _Products(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
+        self.by_layer: Counter[str] = Counter()
+        self.inside: list[str] = []
+
+    def enter(self, name: str, *_: Any) -> None:
+        """A hook: what comes is of this module, too."""
+        self.inside.append(name)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         formula: Callable[..., int] | None = flop_registry.get(func.overloadpacket)
         if formula is not None:
-            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+            flops = formula(*args, **(kwargs or {}), out_val=result)
+            self.flops += flops
+            for name in set(self.inside):
+                self.by_layer[name] += flops
         return result

@@ -1,6 +1,6 @@
 """What a rank feeds its networks with: its share of each batch, on its device, as the network reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import tee
 
@@ -47,7 +47,7 @@ class Material:
         """Most images that any rank has in any step."""
         return sampling.largest_share(len(self.loaded.train), self.order.spec.training.batch_size, self.ranks.world)
 
-    def shares(self, epoch: int, first_batch: int) -> Iterator[Share]:
+    def shares(self, epoch: int, first_batch: int) -> Generator[Share, None, None]:
         """This rank's part of each step of an epoch (from 0), beginning with `first_batch`."""
         training = self.order.spec.training
         batches = sampling.batches(len(self.loaded.train), training.batch_size, self.ranks.world, training.seed, epoch)

@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from app.contract.events import Noted, Phase
+from app.contract.events import Compressed, Noted, Phase
 from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
-from worker.training import architecture, checkpoint, optim, seeds
+from worker.training import architecture, checkpoint, optim, recalibration, seeds
 from worker.training.checkpoint import Position, Snapshot
 from worker.training.council import Council, Diverging, Row
 from worker.training.errors import RunFailure
@@ -20,7 +22,7 @@ from worker.training.evaluation import Score, evaluate
 from worker.training.loop import Trainee, settle, train_epoch
 from worker.training.memory import MicroBatch, least_images
 from worker.training.narrator import Narrator
-from worker.training.networks import build_network
+from worker.training.networks import Beginning, begin
 from worker.training.saver import all_finite, detached
 from worker.training.site import Site, StopRun
 
@@ -116,7 +118,8 @@ def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None)
     if rollbacks is not None:
         position.rollbacks = rollbacks
     position.micro_batch = site.micro_batch
-    network = build_network(site.order, site.material.loaded.classes, phase)
+    beginning = begin(site.order, site.material.loaded.classes, phase)
+    network = beginning.network
     network.to(site.material.precision.weights)  # before weights are loaded: fp64 ones must not pass through fp32
     if snapshot:
         site.refuse_other(snapshot.identity)
@@ -125,9 +128,20 @@ def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None)
     if snapshot:
         trainee.optimizer.load_state_dict(snapshot.tensors["optimizer"])
         trainee.scaler.load_state_dict(snapshot.tensors["scaler"])
+    else:
+        _compressed(site, beginning, trainee)
     _seed(site, phase, snapshot)
     narrator = Narrator(site.reporter, phase, site.pace(phase), _waited_s=site.material.training.waited_s)
     return Work(site, trainee, _council(site, trainee, narrator), narrator)
+
+
+def _compressed(site: Site, beginning: Beginning, trainee: Trainee) -> None:
+    """Tell what compression did, and end what it began: see `recalibration`. Resumed runs have both behind them."""
+    for outcome in beginning.outcomes:
+        site.reporter.send(Compressed, **outcome.effect.model_dump())
+    if beginning.statistics_stale:
+        with closing(site.material.shares(epoch=0, first_batch=0)) as shares:
+            recalibration.recalibrate(trainee, islice(shares, recalibration.BATCHES), site.tick)
 
 
 def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:

@@ -12,13 +12,14 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from app.contract.augment import RandomCrop, Resize
+from app.contract.compression import DepthwiseSeparable
 from app.contract.data import Builtin
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.plan import LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
 from worker.training import architecture, causes, cost, data, earlier, models, sampling, shapes
-from worker.training.compression import compress
+from worker.training.compression import outcomes
 from worker.training.data import Outline
 from worker.training.errors import bad_spec
 from worker.training.precision import refuse_unsupported
@@ -39,7 +40,8 @@ def make_plan(order: RunOrder) -> Plan:
     channels = architecture.of(network).channels
     _refuse_other_outputs(network, channels, spec, len(outline.classes))
     before = cost.network_cost(network, channels, spec.image_size)
-    layers = compress(network, spec.compression, spec.image_size, channels, spec.training.seed)
+    applied = outcomes(network, spec.compression, spec.image_size, channels, spec.training.seed)
+    layers = [change for outcome in applied for change in outcome.layers]
     after = cost.network_cost(network, channels, spec.image_size)
     steps = _Steps(outline.train_images, spec.training.batch_size, spec.distributed.processes)
     _refuse_single_values(network, channels, spec, steps.smallest_share)
@@ -47,6 +49,7 @@ def make_plan(order: RunOrder) -> Plan:
         before=before,
         after=after,
         layers=layers,
+        methods=[outcome.effect for outcome in applied],
         classes=list(outline.classes),
         train_images=outline.train_images,
         validation_images=outline.validation_images,
@@ -165,10 +168,11 @@ def _layer_warnings(spec: JobSpec, layers: list[LayerChange], trained: bool) -> 
         statuses = [each.status for each in layers if each.method == method]
         kept = statuses.count("kept")
         if kept:
-            yield f"{method} leaves {kept} of {len(statuses)} convolutions as they are; `layers` says why."
-    split = sum(each.status == "changed" and each.method == "depthwise_separable" for each in layers)
+            yield f"{method} leaves {kept} of {len(statuses)} layers as they are; `layers` says why."
+    drawn = {each.kind for each in spec.compression if isinstance(each, DepthwiseSeparable) and each.init == "random"}
+    split = sum(each.status == "changed" and each.method in drawn for each in layers)
     if trained and split:
-        yield f"depthwise_separable gives {split} layers with trained weights new, random ones."
+        yield f"depthwise_separable gives {split} layers with trained weights new, random ones; init svd keeps them."
 
 
 def _cost_warnings(before: NetworkCost, after: NetworkCost) -> Iterator[str]:

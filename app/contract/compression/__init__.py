@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.contract.compression.narrower import ActivationCompression, DepthwiseSeparable
+from app.contract.compression.narrower import ActivationCompression, DepthwiseSeparable, LowRank
 
-__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable"]
+__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable", "LowRank"]
 
-Compression = Annotated[DepthwiseSeparable | ActivationCompression, Field(discriminator="kind")]
+Compression = Annotated[DepthwiseSeparable | ActivationCompression | LowRank, Field(discriminator="kind")]

@@ -98,3 +98,11 @@ def test_a_terminal_gets_bars_and_everything_else_lines() -> None:
         bars.line("[red]text, not markup")
     assert "epoch 2/5" in terminal.getvalue()
     assert "[red]text, not markup" in terminal.getvalue()
+
+
+def test_a_method_of_compression_says_what_it_saved() -> None:
+    costs = {"parameters_before": 4900, "parameters_after": 1200, "macs_before": 31_000, "macs_after": 8000}
+    event = {"type": "compressed", "data": {"method": "low_rank", "layers_changed": 3, "layers_kept": 7, **costs}}
+    assert (
+        event_line(event, JOB, fresh=True) == "low_rank: 3 of 10 layers  parameters 4,900 > 1,200  macs 31,000 > 8,000"
+    )

@@ -63,14 +63,17 @@ def test_only_public_events_become_events_of_the_job_in_unbroken_order(service):
     job, work = service.running()
     note = {"type": "note", "level": "warning", "code": "skipped", "message": "a", "data": {"loss": math.inf}}
     epoch = {"type": "epoch", "phase": "training", "epoch": 1, "values": {"val/loss": math.nan}}
-    service.report(work, metrics(1, 1.0), note, checkpoint(), epoch)
+    costs = {"parameters_before": 40, "parameters_after": 30, "macs_before": 2, "macs_after": 1}
+    effect = {"method": "low_rank", "layers_changed": 1, "layers_kept": 2, **costs}
+    service.report(work, metrics(1, 1.0), note, {"type": "compressed", **effect}, checkpoint(), epoch)
     service.finish(work)
     with service.database.read() as session:
         events = history.events(session, job, None, 100).items
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    kinds = ["created", "state", "state", "note", "checkpoint", "epoch", "state"]
+    kinds = ["created", "state", "state", "note", "compressed", "checkpoint", "epoch", "state"]
     assert [event.type for event in events] == kinds
-    assert events[5].data["values"] == {"val/loss": "NaN"}
+    assert events[6].data["values"] == {"val/loss": "NaN"}
+    assert events[4].data == {"attempt": 1, **effect}
     assert events[3].data["data"] == {"loss": "Infinity"}
 
 

@@ -6,7 +6,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from app.contract.training import AdamW, Sgd, Training
 from worker.training.architecture import Architecture, assemble
-from worker.training.cost import Share, network_cost, training_memory_bytes
+from worker.training.cost import Share, count_macs_of, network_cost, training_memory_bytes
 
 
 def build(name, device="meta", outputs=1000, size=None):
@@ -35,6 +35,21 @@ def test_attention_is_counted():
     """12 blocks of 197 tokens by 192 features: 2 x 197^2 x 192 MACs each, beside the linear layers' 1.08 G."""
     found = network_cost(build("vit_tiny_patch16_224", size=(224, 224)), 3, (224, 224))
     assert found.macs == pytest.approx(1.075e9 + 12 * 2 * 197**2 * 192, rel=0.01)
+
+
+def test_layers_are_counted_with_what_is_inside_them_and_as_often_as_they_are_called():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Conv2d(3, 3, 1, groups=3))
+            self.head = torch.nn.Linear(8, 5)
+
+        def forward(self, images):
+            return self.head(self.body(self.body(images)))
+
+    macs = count_macs_of(Twice(), ["body", "body.1", "head"], 3, (8, 8))
+    assert macs.by_layer == {"body": 2 * 64 * (3 * 3 * 9 + 3), "body.1": 2 * 64 * 3, "head": 3 * 8 * 8 * 5}
+    assert macs.whole == macs.by_layer["body"] + macs.by_layer["head"]
 
 
 def test_counting_does_not_change_the_network():

@@ -53,6 +53,13 @@ def test_what_is_at_its_default_need_not_be_said() -> None:
     assert identity.of_spec(spec.resolved()) == identity.of_spec(spec)
 
 
+def test_a_spec_stored_before_there_was_a_choice_of_init_is_still_the_same() -> None:
+    old = {"kind": "depthwise_separable", "activation": "relu", "include_stem": False, "exclude": []}
+    now = of(compression=[{"kind": "depthwise_separable"}])
+    assert of(compression=[old]) == now
+    assert of(compression=[old | {"rank": 2}]) != now
+
+
 def test_it_is_the_same_in_every_version() -> None:
     """Checkpoints that lie somewhere were made with this one."""
     assert of() == "b0e5cae7bad240a59b040ca4208020455db68d7457cc60693b6af2e7e369f0f2"

@@ -15,7 +15,7 @@ from app.contract.work import Paths, RunOrder
 from worker.training import augment, data, measure, normalization
 from worker.training.card import Scaling
 from worker.training.export import card_of, export
-from worker.training.networks import build_network
+from worker.training.networks import begin
 
 SPEC = {
     "dataset": {"kind": "builtin", "name": "digits"},
@@ -36,7 +36,7 @@ def loaded(order):
 
 def finish(order, loaded, phase, stem):
     """Leave a network as a run would, with running statistics of its own."""
-    network = build_network(order, loaded.classes, phase)
+    network = begin(order, loaded.classes, phase).network
     pipeline = augment.compile(order.spec)
     scaling = normalization.fit(loaded.train, pipeline)
     pixels = torch.from_numpy(pipeline.evaluate_NHWC([loaded.train.read(index) for index in range(256)]))

@@ -59,6 +59,19 @@ def test_the_plan_of_the_readmes_job_says_what_the_trained_networks_have(tmp_pat
     assert plan.memory_bytes > 4 * plan.after.weights_bytes
 
 
+def test_the_plan_follows_the_cost_of_the_network_from_method_to_method(tmp_path):
+    methods = [{"kind": "depthwise_separable"}, {"kind": "low_rank", "rank": 8}, {"kind": "activation_compression"}]
+    plan = make_plan(order(tmp_path, model={"kind": "timm", "name": "resnet10t"}, compression=methods))
+    assert [each.method for each in plan.methods] == [each["kind"] for each in methods]
+    costs = [(each.parameters_before, each.macs_before) for each in plan.methods]
+    assert costs[0] == (plan.before.parameters, plan.before.macs)
+    after = [(each.parameters_after, each.macs_after) for each in plan.methods]
+    assert after[:-1] == costs[1:]
+    assert after[-1] == (plan.after.parameters, plan.after.macs)
+    saved = sum(layer.macs_before - layer.macs_after for layer in plan.layers)
+    assert plan.after.macs == plan.before.macs - saved
+
+
 def test_a_large_network_is_planned_without_its_memory(tmp_path):
     resize = [{"kind": "resize", "size": [224, 224]}]
     plan = make_plan(order(tmp_path, model={"kind": "timm", "name": "vit_giant_patch14_224"}, augment=resize))

@@ -4,17 +4,18 @@ To add a kind: a class in app/contract/compression/, a file of its name here wit
 tests/worker/training/compression/test_<kind>.py. What kinds share lies in `_<name>.py` files.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
 from app.contract.compression import Compression
-from app.contract.plan import LayerChange
-from worker.training import plugins, shapes
+from app.contract.plan import LayerChange, MethodEffect
+from worker.training import cost, plugins
 from worker.training.architecture import Applied, Sizes, note, seeded
 from worker.training.compression._flow import Flow, observe
+from worker.training.cost import Macs
 from worker.training.errors import bad_spec
 
 
@@ -37,6 +38,8 @@ class Choice:
     """For each layer that it looked at, why it stays as it is; empty for those that shall change."""
     sizes: Sizes = field(default_factory=dict)
     """Of layers that shall change, what only the weights could tell; see `Transformation.rebuild`."""
+    exact: bool = False
+    """The network will compute what it computed before, but for rounding: running statistics still hold."""
 
     @property
     def layers(self) -> list[str]:
@@ -44,6 +47,7 @@ class Choice:
         return [name for name, reason in self.reasons.items() if not reason]
 
 
+@runtime_checkable
 class Transformation(Protocol):
     """A method that changes the network itself. What it makes is a function of the weights, the spec and the seed."""
 
@@ -60,33 +64,49 @@ class Transformation(Protocol):
         """Give a fresh network the form that `change` gave, whatever its weights: they are loaded afterwards."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a network by one method."""
+
+    effect: MethodEffect
+    layers: list[LayerChange]
+    exact: bool
+    """See `Choice`."""
+
+
 def compress(
     model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int, seed: int = 0
 ) -> list[LayerChange]:
-    """Apply the methods to `model`, in place and in order, and say what became of each convolution.
+    """Apply the methods to `model`, as `outcomes` does, and say what became of each layer that they looked at."""
+    applied = outcomes(model, methods, image_size, channels, seed)
+    return [change for outcome in applied for change in outcome.layers]
+
+
+def outcomes(
+    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int, seed: int = 0
+) -> list[Outcome]:
+    """Apply the methods to `model`, in place and in order, and say what each did.
 
     New random weights are a function of `seed` (the job's): the same in every rank. Raises `bad_spec` at
     `/compression/<i>` when a method fits no layer of this network, or the network does not run any more.
     """
-    changes: list[LayerChange] = []
+    applied: list[Outcome] = []
     for index, method in enumerate(methods):
         with seeded(seed, f"compression/{index}"):
-            changes += _apply(model, method, f"/compression/{index}", image_size, channels)
-    return changes
+            applied.append(_apply(model, method, f"/compression/{index}", image_size, channels))
+    return applied
 
 
-def _apply(
-    model: nn.Module, method: Compression, pointer: str, image_size: Sequence[int], channels: int
-) -> list[LayerChange]:
+def _apply(model: nn.Module, method: Compression, pointer: str, image_size: Sequence[int], channels: int) -> Outcome:
     transformation: Transformation = plugins.build("compression", method)
     choice = transformation.choose(model, Scene(pointer, channels, observe(model, image_size, channels)))
     if not choice.layers:
         raise bad_spec(pointer, _nothing_to_do(method.kind, choice.reasons), "no_layer_fits")
-    before = {name: _parameters(model.get_submodule(name)) for name in choice.reasons}
+    before = _Costs.of(model, choice.reasons, cost.count_macs_of(model, choice.reasons, channels, image_size))
     transformation.change(model, choice)
     note(model, Applied(method=method, layers=tuple(choice.layers), sizes=dict(choice.sizes)))
-    _refuse_if_broken(model, method.kind, pointer, image_size, channels)
-    return [_change(model, method.kind, name, before[name], reason) for name, reason in choice.reasons.items()]
+    macs = _macs_unless_broken(model, choice.reasons, method.kind, pointer, image_size, channels)
+    return _outcome(method.kind, choice, before, _Costs.of(model, choice.reasons, macs))
 
 
 def _nothing_to_do(kind: str, reasons: Mapping[str, str]) -> str:
@@ -94,32 +114,60 @@ def _nothing_to_do(kind: str, reasons: Mapping[str, str]) -> str:
     for reason in reasons.values():
         counts[reason] = counts.get(reason, 0) + 1
     found = "; ".join(f"{count} kept: {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
-    found = found[:800] or "it has no convolutions"
+    found = found[:800] or "it has no layer to look at"
     return f"{kind} fits no layer of this network ({found}): remove it, or change the model."
 
 
-def _refuse_if_broken(model: nn.Module, kind: str, pointer: str, image_size: Sequence[int], channels: int) -> None:
-    """Some networks read their convolutions' weights instead of calling them."""
-    training = model.training
+def _macs_unless_broken(
+    model: nn.Module, layers: Iterable[str], kind: str, pointer: str, image_size: Sequence[int], channels: int
+) -> Macs:
+    """Some networks read their layers' weights instead of calling them."""
     try:
-        shapes.forward(model.eval(), channels, image_size)
+        return cost.count_macs_of(model, layers, channels, image_size)
     except Exception as error:
         detail = (
             f"The network does not run after {kind} ({type(error).__name__}: {error}): remove it, or exclude layers."
         )
         raise bad_spec(pointer, detail[:1000], "breaks_network") from error
-    finally:
-        model.train(training)
 
 
-def _change(model: nn.Module, kind: str, name: str, before: int, reason: str) -> LayerChange:
+@dataclass(frozen=True)
+class _Costs:
+    """Of a network, and of the layers that a method looked at."""
+
+    parameters: int
+    macs: Macs
+    parameters_of: Mapping[str, int]
+
+    @classmethod
+    def of(cls, model: nn.Module, layers: Iterable[str], macs: Macs) -> "_Costs":
+        return cls(_parameters(model), macs, {name: _parameters(model.get_submodule(name)) for name in layers})
+
+
+def _outcome(kind: str, choice: Choice, before: _Costs, after: _Costs) -> Outcome:
+    effect = MethodEffect(
+        method=kind,
+        layers_changed=len(choice.layers),
+        layers_kept=len(choice.reasons) - len(choice.layers),
+        parameters_before=before.parameters,
+        parameters_after=after.parameters,
+        macs_before=before.macs.whole,
+        macs_after=after.macs.whole,
+    )
+    changes = [_change(kind, name, reason, before, after) for name, reason in choice.reasons.items()]
+    return Outcome(effect, changes, choice.exact)
+
+
+def _change(kind: str, name: str, reason: str, before: _Costs, after: _Costs) -> LayerChange:
     return LayerChange(
         name=name,
         method=kind,
         status="kept" if reason else "changed",
         reason=reason,
-        parameters_before=before,
-        parameters_after=_parameters(model.get_submodule(name)),
+        parameters_before=before.parameters_of[name],
+        parameters_after=after.parameters_of[name],
+        macs_before=before.macs.by_layer[name],
+        macs_after=after.macs.by_layer[name],
     )
 
 

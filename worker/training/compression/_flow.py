@@ -17,10 +17,13 @@ from torch.utils._pytree import tree_leaves
 from worker.training import shapes
 from worker.training.errors import bad_spec
 
+LAYERS = (nn.Conv2d, nn.Linear)
+"""Those that are watched."""
+
 
 @dataclass
 class Flow:
-    """What one forward pass showed about each convolution, by module name."""
+    """What one forward pass showed about each 2-d convolution and linear layer, by module name."""
 
     calls: Counter[str] = field(default_factory=Counter)
     """How often it ran."""
@@ -30,6 +33,8 @@ class Flow:
     """Those whose input is the image, or the image merely rearranged or scaled."""
     weights_read: set[str] = field(default_factory=set)
     """Those whose weights something else than their own forward looks at."""
+    weights_of: dict[str, str] = field(default_factory=dict)
+    """Of those whose weights are another layer's too: the first such layer."""
 
 
 def observe(model: nn.Module, image_size: Sequence[int], channels: int) -> Flow:
@@ -38,7 +43,7 @@ def observe(model: nn.Module, image_size: Sequence[int], channels: int) -> Flow:
     watch = _Watch()
     handles = [model.register_forward_pre_hook(lambda _, args: watch.begin(args[0]))]
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, LAYERS):
             handles.append(module.register_forward_pre_hook(_note(name, inputs)))
     training = model.training
     try:
@@ -50,6 +55,7 @@ def observe(model: nn.Module, image_size: Sequence[int], channels: int) -> Flow:
         model.train(training)
         for handle in handles:
             handle.remove()
+    flow.weights_of.update(_sharing(model))
     for name, tensor in inputs:
         flow.calls[name] += 1
         flow.readers[name] = max(flow.readers.get(name, 0), watch.readers[id(tensor)])
@@ -60,11 +66,11 @@ def observe(model: nn.Module, image_size: Sequence[int], channels: int) -> Flow:
 
 @contextmanager
 def _weights_watched(model: nn.Module, watch: "_Watch", flow: Flow) -> Iterator[None]:
-    """Each convolution is of a subclass of its class for a while, in which looking up its weights is noticed."""
-    convs = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    own = [(module, type(module)) for _, module in convs]
+    """Each layer is of a subclass of its class for a while, in which looking up its weights is noticed."""
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
+    own = [(module, type(module)) for _, module in layers]
     inside: list[nn.Module] = []
-    for name, module in convs:
+    for name, module in layers:
         module.__class__ = _watched(type(module), name, inside, watch, flow)
     try:
         yield
@@ -90,9 +96,22 @@ def _watched(cls: Any, name: str, inside: list[nn.Module], watch: "_Watch", flow
     return Watched
 
 
+def _sharing(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Layers that are not the same but have the same weights: both names, for each of the two and more."""
+    owners: dict[nn.Parameter, list[str]] = {}
+    for name, module in model.named_modules():
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if weight is not None and isinstance(module, LAYERS):
+            owners.setdefault(weight, []).append(name)
+    for names in owners.values():
+        for name in names if len(names) > 1 else ():
+            yield name, next(each for each in names if each != name)
+
+
 def _note(name: str, inputs: list[tuple[str, Tensor]]) -> Any:
     def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-        inputs.append((name, args[0]))
+        if args:
+            inputs.append((name, args[0]))
 
     return hook
 

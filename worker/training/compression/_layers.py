@@ -1,10 +1,11 @@
-"""Which convolutions a transformation may touch, and what a spec's patterns select of them."""
+"""Which layers a transformation may touch, and what a spec's patterns select of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from worker.training.compression import Scene
@@ -15,19 +16,24 @@ EXCLUDED = "excluded by the spec"
 READS_IMAGE = "it reads the image"
 
 
-def unusual(name: str, layer: nn.Conv2d, scene: Scene) -> str:
-    """Why no method may replace this convolution; empty when it is an ordinary dense one."""
-    if layer.groups != 1:
-        return f"it has {layer.groups} groups already"
+def unusual(name: str, layer: nn.Conv2d | nn.Linear, scene: Scene) -> str:
+    """Why no method may replace this layer; empty when it is an ordinary dense one."""
+    return next(_oddities(name, layer, scene), "")
+
+
+def _oddities(name: str, layer: nn.Conv2d | nn.Linear, scene: Scene) -> Iterator[str]:
+    if isinstance(layer, nn.Conv2d) and layer.groups != 1:
+        yield f"it has {layer.groups} groups already"
     if not _computes_as_torch_does(layer):
-        return f"its class {type(layer).__name__} computes its weights or its output in its own way"
+        yield f"its class {type(layer).__name__} computes its weights or its output in its own way"
     if parametrize.is_parametrized(layer):
-        return "its weights are computed by a parametrization"
+        yield "its weights are computed by a parametrization"
+    if name in scene.flow.weights_of:
+        yield f"its weights are those of {scene.flow.weights_of[name]} too"
     if name in scene.flow.weights_read:
-        return "the network looks at its weights"
+        yield "the network looks at its weights"
     if not scene.flow.calls[name]:
-        return "the network does not call it as a layer"
-    return ""
+        yield "the network does not call it as a layer"
 
 
 def reads_image(name: str, layer: nn.Conv2d, scene: Scene) -> bool:
@@ -54,6 +60,17 @@ def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
 
 
+def with_other_convolutions(model: nn.Module, reasons: Mapping[str, str]) -> dict[str, str]:
+    """The reasons, and one for each convolution that is not of the common kind: transposed, or not over planes."""
+    others = {
+        name: f"it is a {type(module).__name__}, and only Conv2d can be replaced"
+        for name, module in model.named_modules()
+        if isinstance(module, _ConvNd) and not isinstance(module, nn.Conv2d)
+    }
+    known = {**others, **reasons}
+    return {name: known[name] for name, _ in model.named_modules() if name in known}
+
+
 def replace(model: nn.Module, names: Iterable[str], make: Callable[[str, nn.Module], nn.Module]) -> None:
     """Put what `make` makes of each named layer in its place. A layer known by several names changes under all."""
     known_as: dict[nn.Module, list[str]] = {}
@@ -65,6 +82,16 @@ def replace(model: nn.Module, names: Iterable[str], make: Callable[[str, nn.Modu
             model.set_submodule(alias, new)
 
 
+def even_scales(values_R: Tensor) -> Tensor:
+    """What one half of U S V^T is multiplied by, and S divided by for the other: about sqrt(S).
+
+    That gives both halves the same norm, so that a step of the optimizer moves both alike. It is at least what a
+    thousandth of the largest value has: where S is 0 one half must not be, or neither would ever get a gradient.
+    """
+    largest_1 = values_R.amax(-1, keepdim=True)
+    return values_R.maximum(largest_1 / 1000).where(largest_1 > 0, 1.0).sqrt()
+
+
 def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str) -> set[str]:
     """The layers that any pattern matches. Raises `bad_spec` at `<pointer>/<i>` for a pattern that matches none."""
     names = list(layers)
@@ -72,7 +99,9 @@ def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str) -> se
     for index, pattern in enumerate(patterns):
         hits = [name for name in names if matches(name, pattern)]
         if not hits:
-            detail = f"No convolution of the network is called '{pattern}'. Some are: {', '.join(names[:5])}."
+            detail = (
+                f"No layer of the network that it looks at is called '{pattern}'. Some are: {', '.join(names[:5])}."
+            )
             raise bad_spec(f"{pointer}/{index}", detail, "matches_nothing")
         matched.update(hits)
     return matched
@@ -83,9 +112,11 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
-def _computes_as_torch_does(layer: nn.Conv2d) -> bool:
+def _computes_as_torch_does(layer: nn.Conv2d | nn.Linear) -> bool:
     """A subclass that standardises its weights would lose that silently; timm's `same` padding is known and kept."""
-    if type(layer) is Conv2dSame:
-        return True
     cls = type(layer)
+    if cls is Conv2dSame:
+        return True
+    if isinstance(layer, nn.Linear):
+        return cls.forward is nn.Linear.forward
     return cls.forward is nn.Conv2d.forward and cls._conv_forward is nn.Conv2d._conv_forward

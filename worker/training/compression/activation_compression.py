@@ -25,6 +25,7 @@ from worker.training.compression._layers import (
     replace,
     selected,
     unusual,
+    with_other_convolutions,
 )
 from worker.training.errors import bad_spec
 
@@ -84,7 +85,7 @@ class Narrow:
                 reasons[name] = EXCLUDED
             elif wanted is not None and name not in wanted:
                 reasons[name] = "not among the layers of the spec"
-        return Choice(reasons)
+        return Choice(with_other_convolutions(model, reasons))
 
     def _obstacles(self, name: str, layer: nn.Conv2d, scene: Scene) -> Iterator[str]:
         if isinstance(layer, LearnedGroupMean):
@@ -101,8 +102,10 @@ class Narrow:
             yield "its learned average would have more weights than the narrower layer saves"
 
     def _uneven(self, layer: nn.Conv2d) -> str:
-        uneven = layer.in_channels % self.spec.ratio
-        return f"its {layer.in_channels} channels do not divide by {self.spec.ratio}" if uneven else ""
+        channels, ratio = layer.in_channels, self.spec.ratio
+        if channels < ratio:
+            return f"its {channels} channels are fewer than the ratio of {ratio}"
+        return f"its {channels} channels do not divide by {ratio}" if channels % ratio else ""
 
     def _pays(self, layer: nn.Conv2d) -> bool:
         saved = layer.weight.numel() - layer.weight.numel() // self.spec.ratio

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from app.contract.models import Checkpoint
 from app.contract.work import RunOrder
 from worker.training import plugins
 from worker.training.architecture import Architecture, assemble, seeded
@@ -48,7 +49,7 @@ def build_model(order: RunOrder, classes: Sequence[str]) -> nn.Module:
     kind = _kind(order)
     architecture = kind.architecture(order, classes)
     with seeded(order.spec.training.seed, "model"):
-        model = _assembled(architecture)
+        model = _assembled(architecture, order)
         kind.load(model, order, classes)
     return model
 
@@ -74,15 +75,20 @@ def _kind(order: RunOrder) -> ModelKind:
     return kind
 
 
-def _assembled(architecture: Architecture) -> nn.Module:
+def _assembled(architecture: Architecture, order: RunOrder) -> nn.Module:
     try:
         return assemble(architecture)
     except RunFailure:
         raise
     except Exception as error:  # timm's own refusals have no type in common
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(order.spec.model, Checkpoint):
+            detail = (
+                f"The model.json of {order.spec.model.job} describes no network ({reason}): use another job's model."
+            )
+            raise bad_spec("/model/job", detail[:1000], "model_broken") from error
         size = (
             f" for {architecture.image_size[0]}x{architecture.image_size[1]} images" if architecture.image_size else ""
         )
-        reason = f"{type(error).__name__}: {error}"
         detail = f"timm cannot build {architecture.name}{size} ({reason}): use another image size or model."
         raise bad_spec("/model/name", detail, "cannot_be_built") from error

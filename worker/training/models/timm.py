@@ -54,6 +54,7 @@ class TimmModel:
         with seeded(order.spec.training.seed, "model"):
             loaded = _loaded(self.architecture(order, classes), path)
         _refuse_untouched(model, loaded, path)
+        _refuse_spoilt(loaded, path)
         model.load_state_dict(loaded.state_dict())
 
 
@@ -102,6 +103,13 @@ def _refuse_untouched(drawn: nn.Module, loaded: nn.Module, path: Path) -> None:
     if missing:
         detail = f"The weights in {path.name} lack {missing[0]} and {len(missing) - 1} more: use this network's file."
         raise bad_spec(POINTER, detail, "weights_broken")
+
+
+def _refuse_spoilt(loaded: nn.Module, path: Path) -> None:
+    for name, tensor in loaded.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            detail = f"The weights in {path.name} hold values that are not finite, in {name}: replace the file."
+            raise bad_spec(POINTER, detail, "weights_broken")
 
 
 def _fresh_parameters(model: nn.Module) -> set[int]:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from app.contract.compression import ActivationCompression, DepthwiseSeparable
@@ -44,6 +46,23 @@ def test_equal_channels_give_the_outputs_of_the_original(cls, learned):
     narrowed = build(ActivationCompression(ratio=4, learned=learned)).convert(dense)
     images = torch.randn(2, 3, 17, 17, dtype=torch.float64).repeat_interleave(4, dim=1)
     torch.testing.assert_close(narrowed(images), dense(images), rtol=1e-12, atol=1e-12)
+
+
+@given(
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 3),
+    dilation=st.integers(1, 2),
+    mode=st.sampled_from(["zeros", "reflect", "circular"]),
+    ratio=st.sampled_from([2, 3, 6]),
+    learned=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_output_keeps_its_shape_for_any_placement(kernel, stride, padding, dilation, mode, ratio, learned):
+    dense = nn.Conv2d(6, 4, kernel, stride=stride, padding=padding, dilation=dilation, padding_mode=mode)
+    narrowed = build(ActivationCompression(ratio=ratio, learned=learned)).convert(dense)
+    images = torch.randn(2, 6, 17, 15)
+    assert narrowed(images).shape == dense(images).shape
 
 
 def test_random_weights_keep_the_variance_that_fan_in_asks_for():
@@ -95,11 +114,23 @@ def test_the_convolution_that_reads_the_image_is_never_narrowed(make):
 
 def test_channels_that_do_not_divide_are_named_or_refused_when_asked_for(make):
     reasons = reasons_of(compress(make("resnet10t"), [ActivationCompression(ratio=64)], SIZE, 3))
-    assert reasons["conv1.3"] == "its 24 channels do not divide by 64"
+    assert reasons["conv1.3"] == "its 24 channels are fewer than the ratio of 64"
 
     failure = refusal(make("resnet10t"), ActivationCompression(ratio=64, layers=("layer4.*", "conv1.?")))
     assert failure.errors[0].pointer == "/compression/0/layers/1"
-    assert "24 channels do not divide by 64" in failure.message
+    assert "conv1.3 cannot be compressed: its 24 channels are fewer than the ratio of 64" in failure.message
+
+
+def test_inside_residual_blocks_the_following_layer_gets_narrower_by_the_formula(make):
+    """resnet10t has one block a stage: each of its convolutions but the stem's first reads half as many channels."""
+    model = make("resnet10t")
+    before = {name: each.weight.shape for name, each in model.named_modules() if isinstance(each, nn.Conv2d)}
+    changes = compress(model, [ActivationCompression(ratio=2)], SIZE, 3)
+    for change in changes[1:]:
+        outputs, inputs, *kernel = before[change.name]
+        assert model.get_submodule(change.name).conv.weight.shape == (outputs, inputs // 2, *kernel)
+        assert change.parameters_before == 2 * change.parameters_after
+        assert change.macs_before == 2 * change.macs_after
 
 
 def test_only_the_layers_of_the_spec_are_narrowed(make):

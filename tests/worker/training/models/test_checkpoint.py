@@ -1,8 +1,11 @@
 """Networks that an earlier job left."""
 
+import hashlib
 import json
+import pickle
 
 import pytest
+import safetensors.torch
 import torch
 
 from app.contract.compression import ActivationCompression, DepthwiseSeparable
@@ -82,6 +85,53 @@ def test_truncated_weights_are_refused(order, classes, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     assert "cut or changed" in refusal(order, classes)
+
+
+def vouched_for(folder, data):
+    """Weights whose size and hash the card has."""
+    (folder / "model.safetensors").write_bytes(data)
+    card = json.loads((folder / "model.json").read_text())
+    card["weights"] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "model.json").write_text(json.dumps(card))
+
+
+def test_weights_of_another_architecture_are_refused(order, classes, tmp_path):
+    other = assemble(Architecture(name="test_byobnet", channels=1, outputs=3))
+    vouched_for(tmp_path, safetensors.torch.save(other.state_dict()))
+    assert "of another network: it lacks" in refusal(order, classes)
+
+
+def test_weights_of_the_uncompressed_network_are_refused(order, classes, tmp_path):
+    other = assemble(Architecture(name="test_resnet", channels=1, outputs=3))
+    vouched_for(tmp_path, safetensors.torch.save(other.state_dict()))
+    assert "of another network: it lacks" in refusal(order, classes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_with_the_layers_name(order, classes, tmp_path, earlier, value):
+    with torch.no_grad():
+        earlier.layer2[0].conv1.pointwise.conv.weight[0] = value
+    vouched_for(tmp_path, safetensors.torch.save(earlier.state_dict()))
+    assert "not finite, in layer2.0.conv1.pointwise.conv.weight" in refusal(order, classes)
+
+
+def test_a_pickle_in_disguise_is_not_opened(order, classes, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "opened"), "w"))
+
+    vouched_for(tmp_path, pickle.dumps(Trap()))
+    assert "is not a safetensors file" in refusal(order, classes)
+    assert not (tmp_path / "opened").exists()
+
+
+def test_a_card_with_layers_that_the_network_does_not_have_is_refused(order, classes, tmp_path):
+    card = json.loads((tmp_path / "model.json").read_text())
+    card["architecture"]["compression"][0]["layers"].append("layer9.0.conv1")
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    message = refusal(order, classes)
+    assert "The model.json of job_earlier describes no network" in message
+    assert "layer9" in message
 
 
 def test_a_network_that_the_pinned_timm_does_not_know_is_refused(order, classes, tmp_path):

@@ -88,3 +88,13 @@ def test_weights_of_another_network_are_refused(make_order, classes, tmp_path):
     order = make_order({"kind": "timm", "name": NAME, "pretrained": True}, weights=str(tmp_path))
     failure = refusal(models.build_model, order, classes)
     assert "lack" in failure.message
+
+
+def test_weights_that_are_no_numbers_are_refused_with_the_layers_name(make_order, classes, weights, tmp_path):
+    tensors = weights.state_dict()
+    tensors["layer2.0.conv1.weight"][0, 0] = float("nan")
+    safetensors.torch.save_file(tensors, tmp_path / f"{NAME}.safetensors")
+    order = make_order({"kind": "timm", "name": NAME, "pretrained": True}, weights=str(tmp_path))
+    failure = refusal(models.build_model, order, classes)
+    assert "not finite, in layer2.0.conv1.weight" in failure.message
+    assert failure.errors[0].pointer == "/model/pretrained"
