@@ -20,6 +20,7 @@ class FailureCode(StrEnum):
     STALLED = "stalled"
     CRASHED = "crashed"
     CRASH_LOOP = "crash_loop"
+    EXPORT_FAILED = "export_failed"
     INTERNAL = "internal"
 
 
@@ -44,6 +45,7 @@ POLICY: dict[FailureCode, Policy] = {
     FailureCode.STALLED: Policy(True, True, "No step was made for too long: the stacks of all ranks are in the log."),
     FailureCode.CRASHED: Policy(True, True, "A training process died, often of low memory: see the end of the log."),
     FailureCode.CRASH_LOOP: Policy(False, True, "Three attempts in a row made no checkpoint: read the last one's log."),
+    FailureCode.EXPORT_FAILED: Policy(False, False, "Leave that format out of export, or use another model."),
     FailureCode.INTERNAL: Policy(False, True, "A defect of Trainyard: the traceback is in the log. Please report it."),
 }  # fmt: skip
 

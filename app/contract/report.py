@@ -1,6 +1,13 @@
 """The compression report: what the user gets, measured on the exported file, reloaded in a clean process."""
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, Field
+
+Runtime = Literal["torch", "onnxruntime"]
+Share = Annotated[float, Field(ge=0, le=1)]
+MOST_CLASSES = 100
+"""In a report, which is part of every answer about its job."""
 
 
 class Latency(BaseModel):
@@ -10,6 +17,7 @@ class Latency(BaseModel):
     p50_s: float
     p95_s: float
     runs: int
+    runtime: Runtime = Field("torch", description="What ran the network; `onnxruntime` ran it on the CPU.")
 
 
 class Measurement(BaseModel):
@@ -17,11 +25,55 @@ class Measurement(BaseModel):
 
     parameters: int
     macs: int
-    file_bytes: int = Field(description="Of the safetensors file.")
+    file_bytes: int = Field(description="Of the safetensors file; of the int8 file where that is what ships.")
     latency: list[Latency]
     accuracy: float | None = Field(
         None, description="On the validation images, in [0, 1]; null when it was not trained."
     )
+
+
+class Stage(Measurement):
+    """The network as it was, or would have been, behind one method of the spec. Only what was trained has an accuracy.
+
+    The first stage is the uncompressed network, the last one what ships. Those between are built again from the spec,
+    and hold initial weights.
+    """
+
+    name: str = Field(description="`uncompressed`, then the kinds in the order of the spec; a second one has `#2`.")
+    method: str | None = Field(None, description="The kind of the compression method; null for the first stage.")
+    gzip_bytes: int | None = Field(None, description="Of the same file behind gzip, level 6.")
+    training_memory_bytes: int | None = Field(
+        None, description="Estimated peak of one training process, as in the plan; null where it is not trained so."
+    )
+    peak_memory_bytes: int | None = Field(
+        None,
+        description="Measured peak of the first training process: of the GPU's memory, or the process's own on a CPU, "
+        "libraries included. Null where it was not trained in this attempt.",
+    )
+    accuracy_interval: tuple[Share, Share] | None = Field(
+        None, description="95 % confidence (Wilson's score interval), for validation images drawn at random."
+    )
+
+
+class ClassChange(BaseModel):
+    """How one class fares: the share of its validation images that are told right."""
+
+    name: str
+    images: int = Field(description="Validation images of the class.")
+    before: float | None = Field(None, description="Of the uncompressed network; null when it was not trained.")
+    after: float
+
+
+class ExportCheck(BaseModel):
+    """A file that was run by its own runtime, beside the trained network, on validation images."""
+
+    format: Literal["safetensors", "onnx", "torch_export", "onnx_int8"]
+    file: str = Field(description="Name of the artifact.")
+    size_bytes: int
+    max_abs_difference: float = Field(description="Of the logits.")
+    top1_agreement: Share = Field(description="Share of the images that both give the same class.")
+    images: int
+    runtime: str = Field(description="Name and version.")
 
 
 class Machine(BaseModel):
@@ -32,6 +84,7 @@ class Machine(BaseModel):
     processor: str
     threads: int
     torch: str
+    onnxruntime: str | None = Field(None, description="Version; null where no ONNX file was measured.")
 
 
 class Ratios(BaseModel):
@@ -40,7 +93,7 @@ class Ratios(BaseModel):
     parameters: float
     macs: float
     file_bytes: float
-    latency_p50: float = Field(description="At batch size 1.")
+    latency_p50: float = Field(description="At batch size 1, both run by the same runtime.")
 
 
 class Report(BaseModel):
@@ -53,3 +106,10 @@ class Report(BaseModel):
     machine: Machine
     verified: bool = Field(description="The reloaded file gave the same outputs as the trained network.")
     dataset_sha256: str | None = Field(None, description="Of names and contents of the images it was trained on.")
+    stages: list[Stage] = Field([], description="Uncompressed, then after each method in the order of the spec.")
+    classes: list[ClassChange] = Field(
+        [],
+        description=f"In the order of the outputs; of more than {MOST_CLASSES} the ones that lost most, or that are "
+        "told worst where there is no before.",
+    )
+    exports: list[ExportCheck] = Field([], description="Every format of the model, checked.")

@@ -14,6 +14,7 @@ UNCLAIMED = "unclaimed"  # one that is submitted while no worker runs
 IMPORT = "import"  # a data set's folder, from its POST to its readiness
 FROZEN_IMPORT = "frozen import"  # the supervisor of its check is frozen for longer than its lease
 TRAINING = "training"  # a job of the real training program on two ranks
+EXPORTING = "exporting"  # the same, whose network is written in another format too
 CANCELLED_TRAINING = "cancelled training"
 PAUSE = "pause"  # a job that is paused while it runs, and resumed when it rests
 RESUME = "resume"  # the same; the point is armed when it rests
@@ -70,6 +71,7 @@ CROSSINGS: dict[Point, str] = {
     Point.TRAINED_BEFORE_EXPORT: TRAINING,
     Point.WEIGHTS_BEFORE_CARD: TRAINING,
     Point.EXPORTED_BEFORE_MEASURE: TRAINING,
+    Point.CONVERTED_BEFORE_MEASURE: EXPORTING,
     Point.MEASURED_BEFORE_END: TRAINING,
     Point.SAVED_BEFORE_STOPPED: CANCELLED_TRAINING,
 }

@@ -17,7 +17,7 @@ from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.plan import LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
-from worker.training import architecture, causes, cost, data, models, sampling, shapes
+from worker.training import architecture, causes, cost, data, formats, models, sampling, shapes
 from worker.training.compression import compress
 from worker.training.data import Outline
 from worker.training.errors import bad_spec
@@ -57,6 +57,7 @@ def make_plan(order: RunOrder) -> Plan:
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
             *_cost_warnings(before, after),
             *_map_warnings(network, channels, spec),
+            *formats.refuse_impossible(spec, after.weights_bytes, outline.train_images),
         ],
     )
 

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from app.contract.compression.narrower import ActivationCompression, DepthwiseSeparable
+from app.contract.compression.quantization import Quantization
 
-__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable"]
+__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable", "Quantization"]
 
-Compression = Annotated[DepthwiseSeparable | ActivationCompression, Field(discriminator="kind")]
+Compression = Annotated[DepthwiseSeparable | ActivationCompression | Quantization, Field(discriminator="kind")]
