@@ -21,6 +21,7 @@ class FailureCode(StrEnum):
     STALLED = "stalled"
     CRASHED = "crashed"
     CRASH_LOOP = "crash_loop"
+    EXPORT_FAILED = "export_failed"
     INTERNAL = "internal"
 
 
@@ -31,9 +32,7 @@ class Policy:
     requeue: bool  # the service starts another attempt by itself, with backoff, until `limits.max_attempts`
     retryable: bool  # a person who posts `retry` without changing anything may well succeed
     hint: str
-    keeps_files: bool = (
-        False  # what the run left is offered like a success's: artifacts, and the report if there is one
-    )
+    keeps_files: bool = False  # artifacts, and the report where there is one, are offered as a success's are
 
 
 POLICY: dict[FailureCode, Policy] = {
@@ -52,6 +51,10 @@ POLICY: dict[FailureCode, Policy] = {
     FailureCode.STALLED: Policy(True, True, "No step was made for too long: the stacks of all ranks are in the log."),
     FailureCode.CRASHED: Policy(True, True, "A training process died, often of low memory: see the end of the log."),
     FailureCode.CRASH_LOOP: Policy(False, True, "Three attempts in a row made no checkpoint: read the last one's log."),
+    FailureCode.EXPORT_FAILED: Policy(
+        False, False, "The trained model is kept. Leave that format out of export, or use another model.",
+        keeps_files=True,
+    ),
     FailureCode.INTERNAL: Policy(False, True, "A defect of Trainyard: the traceback is in the log. Please report it."),
 }  # fmt: skip
 

@@ -72,6 +72,7 @@ class Point(Enum):
     TRAINED_BEFORE_EXPORT = "The last step is saved, the model's files are not written."
     WEIGHTS_BEFORE_CARD = "The model's weights are written, its card is not."
     EXPORTED_BEFORE_MEASURE = "The model's files are written, its report is not."
+    CONVERTED_BEFORE_MEASURE = "The model's other formats are written, nobody has run them, its report is not."
     MEASURED_BEFORE_END = "All files are written, the run's last event is not."
     JUDGED_BEFORE_END = "A run has missed a gate, all files are written, its last event is not."
     SAVED_BEFORE_STOPPED = "A run that was asked to stop has saved, its last event is not written."

@@ -7,10 +7,11 @@ from pydantic import Field, StringConstraints, model_validator
 
 from app.contract.augment import Augment, Evaluation, Normalize, RandomCrop, Resize, Sizing, counterpart
 from app.contract.augment.order import order_problems
-from app.contract.compression import Compression
+from app.contract.compression import Compression, Quantization
 from app.contract.compression.conflicts import conflict_problems, weights_problems
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
 from app.contract.distributed import Distributed, Single
+from app.contract.export import ExportFormat, Exports
 from app.contract.gates import Gates
 from app.contract.models import Model, Timm, comes_with_weights
 from app.contract.spec import Int, Problem, Spec, refuse
@@ -49,6 +50,7 @@ class JobSpec(Spec):
     training: Training = Training()
     baseline: Baseline = NoBaseline()
     gates: Gates = Gates()
+    export: Exports = ()
     limits: Limits = Limits()
 
     examples: ClassVar[list[dict[str, Any]]] = [
@@ -73,6 +75,7 @@ class JobSpec(Spec):
             },
             "baseline": {"kind": "train"},
             "gates": {"max_accuracy_drop": 0.1, "min_parameter_ratio": 5},
+            "export": ["onnx"],
         },
     ]
 
@@ -97,8 +100,13 @@ class JobSpec(Spec):
         sizes = [augment.size for augment in self.augment if isinstance(augment, Sizing)]
         return sizes[-1] if sizes else _default_size(self.dataset)
 
+    @property
+    def quantization(self) -> Quantization | None:
+        """The method that ends in an int8 file, if any."""
+        return next((each for each in self.compression if isinstance(each, Quantization)), None)
+
     def resolved(self) -> "JobSpec":
-        """The same job with name, image size, normalisation and evaluation written out: what is stored and shown."""
+        """The same job with name, sizes, normalisation, evaluation and formats written out: as it is stored."""
         augment = self.augment
         if not any(isinstance(each, Sizing) for each in augment):
             augment = (Resize(size=self.image_size), *augment)
@@ -106,7 +114,8 @@ class JobSpec(Spec):
             augment = (*augment, Normalize())
         evaluation = self.evaluation or tuple(counterpart(augment))
         name = self.name or _made_up_name(self)
-        return self.model_copy(update={"augment": augment, "evaluation": evaluation, "name": name})
+        changes = {"augment": augment, "evaluation": evaluation, "export": _exports(self), "name": name}
+        return self.model_copy(update=changes)
 
 
 def _training_problems(training: Training, processes: int) -> Iterator[Problem]:
@@ -158,6 +167,12 @@ def _gate_problems(spec: JobSpec) -> Iterator[Problem]:
             "or use min_accuracy."
         )
         yield Problem(("gates", "max_accuracy_drop"), "not_measured", detail)
+
+
+def _exports(spec: JobSpec) -> tuple[ExportFormat, ...]:
+    """The int8 file is made of the ONNX file."""
+    implied: tuple[ExportFormat, ...] = ("onnx",) if spec.quantization else ()
+    return tuple(dict.fromkeys((*spec.export, *implied)))
 
 
 def _default_size(dataset: Data) -> tuple[int, int]:

@@ -1,8 +1,13 @@
 """The compression report: what the user gets, measured on the exported file, reloaded in a clean process."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
+
+Runtime = Literal["torch", "onnxruntime"]
+Share = Annotated[float, Field(ge=0, le=1)]
+MOST_CLASSES = 100
+"""In a report, which is part of every answer about its job."""
 
 
 class Latency(BaseModel):
@@ -12,7 +17,7 @@ class Latency(BaseModel):
     p50_s: float
     p95_s: float
     runs: int
-    runtime: Literal["torch", "onnxruntime"] = "torch"
+    runtime: Runtime = Field("torch", description="What ran the network; `onnxruntime` ran it on the CPU.")
 
 
 class Measurement(BaseModel):
@@ -20,11 +25,58 @@ class Measurement(BaseModel):
 
     parameters: int
     macs: int
-    file_bytes: int = Field(description="Of the safetensors file.")
+    file_bytes: int = Field(description="Of the safetensors file; of the int8 file where that is what ships.")
     latency: list[Latency]
     accuracy: float | None = Field(
         None, description="On the validation images, in [0, 1]; null when it was not trained."
     )
+
+
+class Stage(Measurement):
+    """The network as it was, or would have been, behind one method of the spec. Only what was trained has an accuracy.
+
+    The first stage is the uncompressed network, behind that of an earlier job where `baseline` names one; the last one
+    is what ships. Those between are built again from the spec, and hold initial weights.
+    """
+
+    name: str = Field(
+        description="`uncompressed`, then the kinds in the order of the spec; a second one has `#2`. "
+        "`baseline`: another job's."
+    )
+    method: str | None = Field(None, description="The kind of the compression method; null for the first stage.")
+    gzip_bytes: int | None = Field(None, description="Of the same file behind gzip, level 6.")
+    training_memory_bytes: int | None = Field(
+        None, description="Estimated peak of one training process, as in the plan; null where it is not trained so."
+    )
+    peak_memory_bytes: int | None = Field(
+        None,
+        description="Measured peak of the first training process: of the GPU's memory, or the process's own on a CPU, "
+        "libraries included. Null where it was not trained in this attempt.",
+    )
+    accuracy_interval: tuple[Share, Share] | None = Field(
+        None, description="95 % confidence (Wilson's score interval), for validation images drawn at random."
+    )
+
+
+class ClassChange(BaseModel):
+    """How one class fares: the share of its validation images that are told right."""
+
+    name: str
+    images: int = Field(description="Validation images of the class.")
+    before: float | None = Field(None, description="Of the uncompressed network; null when it was not trained.")
+    after: float
+
+
+class ExportCheck(BaseModel):
+    """A file that was run by its own runtime, beside the trained network, on validation images."""
+
+    format: Literal["safetensors", "onnx", "torch_export", "onnx_int8"]
+    file: str = Field(description="Name of the artifact.")
+    size_bytes: int
+    max_abs_difference: float = Field(description="Of the logits.")
+    top1_agreement: Share = Field(description="Share of the images that both give the same class.")
+    images: int
+    runtime: str = Field(description="Name and version.")
 
 
 class Machine(BaseModel):
@@ -35,6 +87,7 @@ class Machine(BaseModel):
     processor: str
     threads: int
     torch: str
+    onnxruntime: str | None = Field(None, description="Version; null where no ONNX file was measured.")
 
 
 class Ratios(BaseModel):
@@ -43,43 +96,7 @@ class Ratios(BaseModel):
     parameters: float
     macs: float
     file_bytes: float
-    latency_p50: float = Field(description="At batch size 1.")
-
-
-class Stage(BaseModel):
-    """The network after one compression method, or before the first: measured as it then was."""
-
-    name: str
-    method: str | None = Field(None, description="The kind of the compression method; null: uncompressed.")
-    parameters: int
-    macs: int
-    file_bytes: int = Field(description="Of the file that holds it.")
-    gzip_bytes: int | None = Field(None, description="Of the same file, compressed by gzip.")
-    latency: list[Latency] = []
-    training_memory_bytes: int | None = Field(None, description="Peak of one training process.")
-    accuracy: float | None = Field(None, description="On the validation images; null when it was not measured.")
-    accuracy_interval: tuple[float, float] | None = Field(None, description="Wilson's, 95 %.")
-
-
-class ClassChange(BaseModel):
-    """One class of the data: the share of its validation images that are told right, before and after."""
-
-    name: str
-    images: int = Field(description="Validation images of this class.")
-    before: float | None = None
-    after: float | None = None
-
-
-class ExportCheck(BaseModel):
-    """A file that the job ships, reloaded in a clean process and compared with the trained network."""
-
-    format: str
-    file: str
-    size_bytes: int
-    max_abs_difference: float | None = Field(None, description="Of the outputs.")
-    top1_agreement: float | None = Field(None, description="Share of images for which both name the same class.")
-    images: int = Field(0, description="Images that were compared.")
-    runtime: str
+    latency_p50: float = Field(description="At batch size 1, both run by the same runtime.")
 
 
 class GateResult(BaseModel):
@@ -102,16 +119,11 @@ class Report(BaseModel):
     machine: Machine
     verified: bool = Field(description="The reloaded file gave the same outputs as the trained network.")
     dataset_sha256: str | None = Field(None, description="Of names and contents of the images it was trained on.")
-    stages: list[Stage] = Field([], description="Uncompressed, then after each compression method.")
-    classes: list[ClassChange] = []
-    exports: list[ExportCheck] = []
+    stages: list[Stage] = Field([], description="Uncompressed, then after each method in the order of the spec.")
+    classes: list[ClassChange] = Field(
+        [],
+        description=f"In the order of the outputs; of more than {MOST_CLASSES} the ones that lost most, or that are "
+        "told worst where there is no before.",
+    )
+    exports: list[ExportCheck] = Field([], description="Every format of the model, checked.")
     gates: list[GateResult] = Field([], description="One for each gate of the spec.")
-
-    def shipped(self) -> Measurement | Stage:
-        """The file that the job ships: the network after the last method, where the stages were measured."""
-        return self.stages[-1] if self.stages else self.after
-
-    def shipped_accuracy(self) -> float | None:
-        """Of that file, or of the network that it was made from."""
-        accuracy = self.shipped().accuracy
-        return self.after.accuracy if accuracy is None else accuracy

@@ -78,6 +78,7 @@ class RunOrder(Message):
     spec: JobSpec
     paths: Paths
     baseline_split: Split | None = Field(None, description="Of the job that this one is compared with.")
+    job: str | None = Field(None, description="Its id, for the files that it leaves; null in a run by hand.")
     device_kind: Literal["cpu", "cuda"] = "cpu"
     devices: list[int] = Field([0], description="Device indices, one for each process.")
     time_left_s: float | None = Field(None, description="Of limits.max_duration_s, after earlier attempts.")

@@ -85,6 +85,7 @@ def _order(session: Session, settings: Settings, row: Row[Any], devices: tuple[D
     resume_jobs = (row.id, row.resume_job) if row.resume_job else (row.id,)
     refers = References(row.dataset_id, row.dataset_path, row.model_job, baseline_job=row.baseline_job)
     return RunOrder(
+        job=row.id,
         spec=spec,
         paths=paths(session, settings, settings.attempt_dir(row.id, row.attempt), refers, resume_jobs),
         baseline_split=baseline_split(session, refers),

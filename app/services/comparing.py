@@ -7,7 +7,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.comparison import ComparedJob, Comparison, ComparisonWarning, Cost
-from app.contract.report import Latency, Report, Stage
+from app.contract.report import Latency, Report
 from app.contract.states import JobState
 from app.errors import InvalidQuery
 from app.store import comparisons
@@ -58,7 +58,7 @@ def _check(ids: Sequence[str]) -> None:
 
 def _compared(row: Row[Any]) -> ComparedJob:
     report = Report.model_validate(row.report)
-    shipped, fastest = report.shipped(), _fastest(report.shipped().latency)
+    shipped, fastest = report.after, _fastest(report.after.latency)
     return ComparedJob(
         job=row.id,
         name=row.name,
@@ -70,8 +70,8 @@ def _compared(row: Row[Any]) -> ComparedJob:
         file_bytes=shipped.file_bytes,
         p95_s=fastest and fastest.p95_s,
         runtime=fastest and fastest.runtime,
-        accuracy=report.shipped_accuracy(),
-        accuracy_interval=shipped.accuracy_interval if isinstance(shipped, Stage) else None,
+        accuracy=shipped.accuracy,
+        accuracy_interval=report.stages[-1].accuracy_interval if report.stages else None,
         machine=report.machine,
         gates_missed=[each.gate for each in report.gates if not each.passed],
     )

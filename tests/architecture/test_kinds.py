@@ -23,7 +23,7 @@ FAMILIES: dict[str, list[Any]] = {
     "optim": [Optimizer, Schedule],
 }
 
-NO_FAMILY = {"archives", "batched", "cache"}  # parts in several files, with no kinds of their own
+NO_FAMILY = {"archives", "batched", "cache", "formats"}  # parts in several files, with no kinds of their own
 
 
 def in_contract(family: str) -> set[str]:

@@ -14,6 +14,7 @@ UNCLAIMED = "unclaimed"  # one that is submitted while no worker runs
 IMPORT = "import"  # a data set's folder, from its POST to its readiness
 FROZEN_IMPORT = "frozen import"  # the supervisor of its check is frozen for longer than its lease
 TRAINING = "training"  # a job of the real training program on two ranks
+EXPORTING = "exporting"  # the same, whose network is written in another format too
 CANCELLED_TRAINING = "cancelled training"
 MISSED = "missed gate"  # a stand-in run whose model misses a gate: failed, with its files
 MISSED_TRAINING = "missed training"
@@ -72,6 +73,7 @@ CROSSINGS: dict[Point, str] = {
     Point.TRAINED_BEFORE_EXPORT: TRAINING,
     Point.WEIGHTS_BEFORE_CARD: TRAINING,
     Point.EXPORTED_BEFORE_MEASURE: TRAINING,
+    Point.CONVERTED_BEFORE_MEASURE: EXPORTING,
     Point.MEASURED_BEFORE_END: TRAINING,
     Point.JUDGED_BEFORE_END: MISSED_TRAINING,
     Point.SAVED_BEFORE_STOPPED: CANCELLED_TRAINING,

@@ -207,6 +207,20 @@ class Training(JobScenario):
         return series
 
 
+class Exporting(Training):
+    """One that leaves an ONNX file, which is made and run again after whatever befell it."""
+
+    def spec(self) -> dict[str, Any]:
+        """The network of all the others."""
+        return super().spec() | {"export": ["onnx"]}
+
+    def check(self, job: dict[str, Any]) -> None:
+        """The file is there, and was run."""
+        super().check(job)
+        if job["state"] == "succeeded":
+            assert [each["file"] for each in job["report"]["exports"]] == ["model.safetensors", "model.onnx"]
+
+
 class CancelledTraining(Training, Cancel):
     """A long one that is cancelled when it trains."""
 
@@ -306,6 +320,7 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     crossings.IMPORT: Import,
     crossings.FROZEN_IMPORT: FrozenImport,
     crossings.TRAINING: Training,
+    crossings.EXPORTING: Exporting,
     crossings.CANCELLED_TRAINING: CancelledTraining,
     crossings.MISSED: Missed,
     crossings.MISSED_TRAINING: MissedTraining,

@@ -29,6 +29,9 @@ from worker.training.card import (
 
 __all__ = ["BASELINE", "MODEL", "BrokenModel", "ModelCard", "Scaling", "card_of", "export", "probe", "rebuild"]
 
+_MEDIA_TYPES = {".json": "application/json", ".py": "text/x-python; charset=utf-8"}
+"""Of artifacts; those of networks are bytes."""
+
 
 def card_of(
     model: nn.Module, order: RunOrder, classes: Sequence[str], normalization: Scaling, dataset_sha256: str | None
@@ -43,6 +46,7 @@ def card_of(
         image_size=order.spec.image_size,
         normalization=normalization,
         dtype="float64" if dtype == torch.float64 else "float32",
+        job=order.job,
         dataset_sha256=dataset_sha256,
     )
 
@@ -120,7 +124,7 @@ def write(path: Path, data: bytes, media_type: str) -> ArtifactFile:
 
 def described(path: Path) -> ArtifactFile:
     """A file that is there already."""
-    media_type = "application/json" if path.suffix == ".json" else "application/octet-stream"
+    media_type = _MEDIA_TYPES.get(path.suffix, "application/octet-stream")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return _artifact(path, path.stat().st_size, sha256, media_type)

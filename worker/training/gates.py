@@ -1,11 +1,10 @@
 """The gates of a spec, judged by the report: what was measured beside what was asked for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from app.contract.failures import Failure, FailureCode, failure
 from app.contract.job import JobSpec
 from app.contract.report import GateResult, Latency, Report
-from app.contract.training import JobBaseline
 
 Figure = int | float
 SLACK = 1e-9
@@ -14,7 +13,7 @@ SLACK = 1e-9
 
 def judged(report: Report, spec: JobSpec) -> list[GateResult]:
     """One result for each gate that the spec sets. What could not be measured is missed, not passed over."""
-    return [_result(name, limit, _FIGURES[name](report, spec)) for name, limit in spec.gates.limits()]
+    return [_result(name, limit, _FIGURES[name](report)) for name, limit in spec.gates.limits()]
 
 
 def missed(report: Report) -> Failure | None:
@@ -44,27 +43,20 @@ def _shown(figure: Figure) -> str:
     return f"{figure:,}" if isinstance(figure, int) else f"{figure:.4g}"
 
 
-def _accuracy_drop(report: Report, _: JobSpec) -> float | None:
-    before, after = report.before.accuracy, report.shipped_accuracy()
+def _accuracy_drop(report: Report) -> float | None:
+    before, after = report.before.accuracy, report.after.accuracy
     return None if before is None or after is None else before - after
 
 
-def _parameter_ratio(report: Report, _: JobSpec) -> float | None:
-    after = report.shipped().parameters
+def _parameter_ratio(report: Report) -> float | None:
+    after = report.after.parameters
     return report.before.parameters / after if after else None
 
 
-def _latency_ratio(report: Report, spec: JobSpec) -> float | None:
+def _latency_ratio(report: Report) -> float | None:
     """The worst of the runtimes in which both ran at batch size 1."""
-    before, after = _single(_before(report, spec)), _single(report.shipped().latency)
+    before, after = _single(report.before.latency), _single(report.after.latency)
     return max((after[each] / before[each] for each in after if before.get(each)), default=None)
-
-
-def _before(report: Report, spec: JobSpec) -> Iterator[Latency]:
-    """Of the baseline. The first stage is the same network, unless the baseline is another job's."""
-    if report.stages and not isinstance(spec.baseline, JobBaseline):
-        yield from report.stages[0].latency
-    yield from report.before.latency
 
 
 def _single(latency: Iterable[Latency]) -> dict[str, float]:
@@ -72,12 +64,12 @@ def _single(latency: Iterable[Latency]) -> dict[str, float]:
     return {each.runtime: each.p95_s for each in latency if each.batch_size == 1}
 
 
-_FIGURES: dict[str, Callable[[Report, JobSpec], Figure | None]] = {
+_FIGURES: dict[str, Callable[[Report], Figure | None]] = {
     "max_accuracy_drop": _accuracy_drop,
-    "min_accuracy": lambda report, _: report.shipped_accuracy(),
-    "max_parameters": lambda report, _: report.shipped().parameters,
+    "min_accuracy": lambda report: report.after.accuracy,
+    "max_parameters": lambda report: report.after.parameters,
     "min_parameter_ratio": _parameter_ratio,
-    "max_bytes": lambda report, _: report.shipped().file_bytes,
+    "max_bytes": lambda report: report.after.file_bytes,
     "max_p95_latency_ratio": _latency_ratio,
 }
 """What each gate is held against. A test holds it equal to the contract."""

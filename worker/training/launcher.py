@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,10 +26,11 @@ from app.contract.failures import POLICY, Failure, FailureCode
 from app.contract.faults import Point, reach
 from app.contract.report import Report
 from app.contract.work import RunOrder
-from worker.training import causes, checkpoint, data, gates, logs, measure, notes, planning
+from worker.training import causes, checkpoint, data, gates, logs, measuring, notes, planning
 from worker.training.board import Board
 from worker.training.errors import RunFailure
 from worker.training.events import EventLog, Reporter
+from worker.training.measuring import ORDER, PIPE, Measuring
 from worker.training.memory import TooLarge
 from worker.training.precision import refuse_unsupported
 from worker.training.processes import DISK_FULL, STOPPED, Child, fork
@@ -40,7 +40,6 @@ from worker.training.watch import Limits, Stopped, Watch
 from worker.training.watchdog import START_FACTOR, Watchdog
 
 SUCCEEDED, FAILED = 0, 1
-ORDER = "order.json"
 PREPARE_S = 6 * 3600.0
 """How long checking and decoding a data set may take: as long as its import."""
 
@@ -95,7 +94,7 @@ class Launch:
         if missed := gates.missed(report):
             reach(Point.JUDGED_BEFORE_END)
             return self._tell(missed, report)
-        artifacts = measure.artifacts(self.run_dir)
+        artifacts = measuring.artifacts(self.run_dir)
         reach(Point.MEASURED_BEFORE_END)
         self.events.write(Succeeded, report=report, artifacts=artifacts)
         return SUCCEEDED
@@ -106,7 +105,7 @@ class Launch:
         The exit code says it too, for there may be no room for a line.
         """
         checkpoint.remove_unfinished(self.run_dir / "checkpoints")
-        kept = measure.artifacts(self.run_dir) if POLICY[told.code].keeps_files else []
+        kept = measuring.artifacts(self.run_dir) if POLICY[told.code].keeps_files else []
         try:
             self.events.write(Failed, failure=told, report=report, artifacts=kept)
         except OSError as error:
@@ -119,7 +118,7 @@ class Launch:
         self._train(Start(self._resumed()))
         reach(Point.EXPORTED_BEFORE_MEASURE)
         self.events.write(PhaseBegun, phase="measuring")
-        return self._measure()
+        return Measuring(self.order, self.run_dir, self._run_program).report()
 
     def _train(self, start: Start) -> None:
         """Start the ranks, and again with fewer images at a time as long as they say that this may do."""
@@ -191,17 +190,15 @@ class Launch:
         self.events.write(Noted, level="warning", code="micro_batch_halved", message=message[-4000:], data=data)
         return Start(found, trouble.smaller)
 
-    def _measure(self) -> Report:
-        """In a clean process, which knows nothing but the files; its report becomes an artifact."""
-        order, found = self.run_dir / ORDER, self.run_dir / ".report.json"
+    def _run_program(self, name: str, longest_s: float, command: list[str]) -> None:
+        """See `measuring.Start`."""
 
         def body(pipe: int) -> int:
             os.set_inheritable(pipe, True)
-            os.execv(sys.executable, [sys.executable, "-m", measure.__name__, str(order), str(found), str(pipe)])
+            os.execv(command[0], [str(pipe) if each == PIPE else each for each in command])
 
-        self._watch([self._fork("measure", body)])
-        found.replace(self.run_dir / measure.ARTIFACTS / measure.REPORT)
-        return Report.model_validate_json((self.run_dir / measure.ARTIFACTS / measure.REPORT).read_bytes())
+        watch = Watch([self._fork(name, body)], self.events, self.limits, ends_s=time.monotonic() + longest_s)
+        watch.until_all_end()
 
     def _watch(self, children: list[Child], watchdog: Watchdog | None = None, planner: Child | None = None) -> None:
         Watch(children, self.events, self.limits, watchdog, planner).until_all_end()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from app.contract.work import RunOrder
-from worker.training import augment, data, executors, mixing, normalization, sampling
+from worker.training import augment, data, executors, mixing, normalization, reference, sampling
 from worker.training.augment import Pipeline
 from worker.training.data import LoadedData
 from worker.training.distributed import Ranks
@@ -76,6 +76,12 @@ class Material:
         mine = sampling.evaluation_shares(len(self.loaded.validation), size, self.ranks.rank, self.ranks.world)
         for loaded in self.validation.evaluate(mine):
             yield self._on_device(loaded)
+
+    def some_validation_images(self) -> torch.Tensor:
+        """As evaluation shows them: uint8, N x H x W x C, on the host."""
+        chosen = reference.chosen(len(self.loaded.validation))
+        (batch,) = self.validation.evaluate([chosen])
+        return batch.images_NHWC.cpu()
 
     def close(self) -> None:
         """Stop the loaders' threads."""

@@ -18,7 +18,7 @@ from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.plan import LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
-from worker.training import architecture, causes, cost, data, earlier, models, sampling, shapes
+from worker.training import architecture, causes, cost, data, earlier, formats, models, sampling, shapes
 from worker.training.compression import outcomes
 from worker.training.data import Outline
 from worker.training.errors import bad_spec
@@ -62,6 +62,7 @@ def make_plan(order: RunOrder) -> Plan:
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
             *_cost_warnings(before, after),
             *_map_warnings(network, channels, spec),
+            *formats.refuse_impossible(spec, after.weights_bytes, outline.train_images),
         ],
     )
 

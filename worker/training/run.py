@@ -6,7 +6,7 @@ from pathlib import Path
 from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
-from worker.training import checkpoint, earlier, export, memory, notes, phase
+from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference
 from worker.training.board import Board
 from worker.training.card import BASELINE, MODEL, Scaling
 from worker.training.distributed import Ranks
@@ -34,6 +34,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     try:
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
+            peaks.begin(ranks.device)
             trainee = phase.train(site, name, start.checkpoint if name == begun else None)
             reach(Point.TRAINED_BEFORE_EXPORT)
             _export(site, name, trainee)
@@ -60,11 +61,14 @@ def _export(site: Site, name: Phase, trainee: Trainee) -> None:
     """Rank 0 writes the network that it ended with; running statistics are its own (see distributed/ddp.py)."""
     if site.ranks.rank:
         return
+    peaks.note(site.run_dir, name, site.ranks.device)
     material = site.material
     scaling = Scaling(mean=tuple(material.scaling.mean), std=tuple(material.scaling.std))
     network = trainee.network.to("cpu")
     card = export.card_of(network, site.order, material.loaded.classes, scaling, material.loaded.sha256)
     export.export(network, card, site.artifacts, BASELINE if name == "baseline" else MODEL)
+    if name == "training":
+        reference.keep(site.run_dir, network, material.scaling, material.some_validation_images())
 
 
 def _tell_data(site: Site) -> None:

@@ -61,6 +61,7 @@ class Watch:
     limits: Limits
     watchdog: Watchdog | None = None  # only where steps are made
     planner: Child | None = None  # the one of the children that knows the fields of the spec
+    ends_s: float | None = None  # when children that make no steps have had all the time that they may take
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _failing_since_s: float | None = None
 
@@ -119,7 +120,9 @@ class Watch:
         if self.limits.board.stop_wished:
             self._look_at_stop(now_s)
         if self.watchdog and self.watchdog.stalled(self.limits.board.slowest(), now_s):
-            self._end_hang(self.watchdog.limit_s)
+            self._end_hang(f"No step was made for {self.watchdog.limit_s:.0f} s")
+        if self.ends_s is not None and now_s > self.ends_s:
+            self._end_hang(f"{', '.join(each.name for each in self._alive())} took longer than anything may")
         self._look_at_failures(now_s)
 
     def _look_at_stop(self, now_s: float) -> None:
@@ -145,14 +148,13 @@ class Watch:
     def _failures(self) -> list[Failure]:
         return [told for child in self.children if (told := child.verdict())]
 
-    def _end_hang(self, limit_s: float) -> None:
+    def _end_hang(self, what: str) -> None:
         for child in self._alive():
             child.signal(DUMP_STACKS)
             child.signal(signal.SIGCONT)  # one that is stopped takes no other signal before
         time.sleep(STACKS_S)
         self._kill()
-        message = f"No step was made for {limit_s:.0f} s; the stacks of all processes are in their logs."
-        raise RunFailure(FailureCode.STALLED, message)
+        raise RunFailure(FailureCode.STALLED, f"{what}; the stacks of all processes are in their logs.")
 
     def _kill(self) -> None:
         alive = self._alive()

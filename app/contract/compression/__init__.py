@@ -5,7 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from app.contract.compression.narrower import ActivationCompression, DepthwiseSeparable, LowRank
+from app.contract.compression.quantization import Quantization
 
-__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable", "LowRank"]
+__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable", "LowRank", "Quantization"]
 
-Compression = Annotated[DepthwiseSeparable | ActivationCompression | LowRank, Field(discriminator="kind")]
+Compression = Annotated[
+    DepthwiseSeparable | ActivationCompression | LowRank | Quantization, Field(discriminator="kind")
+]

@@ -58,8 +58,27 @@ def test_a_number_must_be_a_json_number(value: object) -> None:
 
 
 def test_later_families_are_unknown_fields_until_they_are_built() -> None:
-    assert refusals(spec(export=["onnx"])) == {("export",): "extra_forbidden"}
+    assert refusals(spec(teacher={"job": "job_1"})) == {("teacher",): "extra_forbidden"}
     assert ("baseline",) in refusals(spec(baseline={"kind": "jobs", "job": "job_1"}))
+
+
+def test_formats_are_named_once_each() -> None:
+    assert refusals(spec(export=["onnx", "onnx"])) == {("export",): "duplicate"}
+    assert refusals(spec(export=["tflite"])) == {("export", 0): "literal_error"}
+    assert JobSpec.model_validate(spec(export=["torch_export", "onnx"])).export == ("torch_export", "onnx")
+
+
+def test_the_resolved_spec_names_the_onnx_file_that_quantization_is_made_of() -> None:
+    int8 = [{"kind": "quantization"}]
+    assert JobSpec.model_validate(spec(compression=int8)).resolved().export == ("onnx",)
+    both = JobSpec.model_validate(spec(compression=int8, export=["torch_export", "onnx"])).resolved()
+    assert both.export == ("torch_export", "onnx")
+    assert JobSpec.model_validate(SMALL).resolved().export == ()
+
+
+def test_ranges_are_not_found_on_one_image() -> None:
+    found = refusals(spec(compression=[{"kind": "quantization", "calibration_images": 1}]))
+    assert found == {("compression", 0, "quantization", "calibration_images"): "greater_than_equal"}
 
 
 def test_a_model_that_timm_lacks_is_refused_with_close_names() -> None:

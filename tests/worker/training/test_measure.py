@@ -12,7 +12,7 @@ import torch
 from app.contract.job import JobSpec
 from app.contract.report import Report
 from app.contract.work import Paths, RunOrder
-from worker.training import augment, data, measure, normalization
+from worker.training import augment, data, measure, normalization, reference
 from worker.training.card import Scaling
 from worker.training.export import card_of, export
 from worker.training.networks import begin
@@ -43,6 +43,10 @@ def finish(order, loaded, phase, stem):
     network.train()(normalization.apply(pixels, scaling, torch.float32))
     card = card_of(network, order, loaded.classes, Scaling(mean=scaling.mean, std=scaling.std), loaded.sha256)
     export(network, card, Path(order.paths.run_dir) / measure.ARTIFACTS, stem)
+    if stem == "model":
+        chosen = reference.chosen(len(loaded.validation))
+        shown = pipeline.evaluate_NHWC([loaded.validation.read(int(index)) for index in chosen])
+        reference.keep(Path(order.paths.run_dir), network, scaling, torch.from_numpy(shown))
     return network.eval(), scaling
 
 

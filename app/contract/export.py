@@ -1,0 +1,33 @@
+"""In which formats a job leaves its network."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+ExportFormat = Literal["onnx", "torch_export"]
+"""Beside safetensors with model.json, which are always written."""
+
+FILES: dict[ExportFormat, str] = {"onnx": "model.onnx", "torch_export": "model.pt2"}
+INT8_FILE = "model.int8.onnx"
+USAGE_FILE = "usage_onnx.py"
+
+
+def _each_once(formats: Sequence[ExportFormat]) -> Sequence[ExportFormat]:
+    if len(set(formats)) < len(formats):
+        raise PydanticCustomError("duplicate", "Each format is written once: name it once.")
+    return formats
+
+
+Exports = Annotated[
+    tuple[ExportFormat, ...],
+    AfterValidator(_each_once),
+    Field(
+        max_length=len(FILES),
+        json_schema_extra={"uniqueItems": True},
+        description="Formats beside safetensors, which is always written. Each file is run by its own runtime in a "
+        "clean process, and must answer as the trained network does, before the job may succeed. Input: float32 NCHW "
+        "in [0, 1], any number of images; output: logits.",
+    ),
+]

@@ -1,0 +1,141 @@
+"""All that is counted, timed and told of the networks of a finished job."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from app.contract.export import FILES, INT8_FILE
+from app.contract.report import ClassChange, Latency, Measurement, Ratios
+from app.contract.report import Stage as Listed
+from app.contract.training import TrainBaseline
+from app.contract.work import RunOrder
+from worker.training import cost, data, peaks, sampling, scores, timing
+from worker.training.card import ModelCard
+from worker.training.measuring import ARTIFACTS, BEFORE
+from worker.training.onnx_network import OnnxNetwork
+from worker.training.scores import Score
+from worker.training.stages import Stage, size_of
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of networks that are where they are to be measured. Each figure is taken when it is first asked for."""
+
+    order: RunOrder
+    networks: list[Stage]
+    onnx: dict[str, OnnxNetwork]
+    """By file name: those that are there."""
+    card: ModelCard
+    """Of the trained network, which is the last."""
+
+    @cached_property
+    def latency(self) -> dict[str, list[Latency]]:
+        """By name of the stage, where it has a network of its own, and by ONNX file."""
+        torch_ones = {self._timed_as(each): each.model for each in self.networks}
+        return timing.interleaved({**torch_ones, **self.onnx}, self.card.channels, self.card.image_size)
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """By name, of networks that were trained in this job, and by file of the int8 one."""
+        asked = {each.name: scores.torch_network(each.model, each.card) for each in self.networks if each.card}
+        if INT8_FILE in self.onnx:
+            asked[INT8_FILE] = self.onnx[INT8_FILE].predicted
+        found = scores.scores(self.order, list(asked.values()), len(self.card.classes))
+        return dict(zip(asked, found, strict=True))
+
+    @property
+    def accuracy_drop(self) -> float | None:
+        """Null when the uncompressed network was not trained."""
+        before, after = self._before, self._after
+        return None if before is None else before.accuracy - after.accuracy
+
+    @property
+    def _before(self) -> Score | None:
+        return self.scores.get(self.networks[0].name)
+
+    @property
+    def _after(self) -> Score:
+        return self.scores[INT8_FILE if INT8_FILE in self.onnx else self.networks[-1].name]
+
+    def classes(self) -> list[ClassChange]:
+        """From the uncompressed network to what ships."""
+        return scores.class_changes(self.card.classes, self._before, self._after)
+
+    def stages(self) -> list[Listed]:
+        """One for each network, then one for the int8 file."""
+        listed = [self._network(each) for each in self.networks]
+        return [*listed, self._int8(listed[-1])] if INT8_FILE in self.onnx else listed
+
+    def _network(self, stage: Stage) -> Listed:
+        counted = cost.network_cost(stage.model, self.card.channels, self.card.image_size)
+        file = {0: BEFORE, len(self.networks) - 1: FILES["onnx"]}.get(self.networks.index(stage), "")
+        score = self.scores.get(stage.name)
+        return Listed(
+            name=stage.name,
+            method=stage.method.kind if stage.method else None,
+            parameters=counted.parameters,
+            macs=counted.macs,
+            file_bytes=stage.size.file_bytes,
+            gzip_bytes=stage.size.gzip_bytes,
+            latency=self.latency[self._timed_as(stage)] + self.latency.get(file, []),
+            training_memory_bytes=self._training_memory_bytes(stage),
+            peak_memory_bytes=self._peak_memory_bytes(stage),
+            accuracy=score.accuracy if score else None,
+            accuracy_interval=score.interval if score else None,
+        )
+
+    def _int8(self, trained: Listed) -> Listed:
+        """The same network in another file: as many numbers, of fewer bits."""
+        size = size_of(Path(self.order.paths.run_dir, ARTIFACTS, INT8_FILE))
+        score = self.scores[INT8_FILE]
+        changes = {
+            "name": "quantization",
+            "method": "quantization",
+            "file_bytes": size.file_bytes,
+            "gzip_bytes": size.gzip_bytes,
+            "latency": self.latency[INT8_FILE],
+            "accuracy": score.accuracy,
+            "accuracy_interval": score.interval,
+        }
+        return trained.model_copy(update=changes)
+
+    def _timed_as(self, stage: Stage) -> str:
+        """A method of the loop leaves the network of the stage before it: that is timed once."""
+        return next(each.name for each in self.networks if each.model is stage.model)
+
+    def _training_memory_bytes(self, stage: Stage) -> int:
+        spec = self.order.spec
+        images, processes = self._train_images, spec.distributed.processes
+        largest = sampling.largest_share(images, spec.training.batch_size, processes)
+        halved = self.order.device_kind == "cuda" and spec.training.precision == "auto"
+        share = cost.Share(largest, processes, halved)
+        return cost.training_memory_bytes(stage.model, spec.training, self.card.channels, spec.image_size, share)
+
+    @cached_property
+    def _train_images(self) -> int:
+        return data.outline(self.order).train_images
+
+    def _peak_memory_bytes(self, stage: Stage) -> int | None:
+        """Of the phases that train, which ends of the list they are."""
+        known = peaks.read(Path(self.order.paths.run_dir))
+        if stage is self.networks[-1]:
+            return known.get("training")
+        is_trained = stage is self.networks[0] and isinstance(self.order.spec.baseline, TrainBaseline)
+        return known.get("baseline") if is_trained else None
+
+
+def plain(stage: Listed) -> Measurement:
+    """What `before` and `after` say of a stage."""
+    return Measurement.model_validate({name: getattr(stage, name) for name in Measurement.model_fields})
+
+
+def ratios(before: Listed, after: Listed) -> Ratios:
+    """Latencies are compared where the same runtime ran both."""
+    p50_s = [{each.runtime: each.p50_s for each in stage.latency if each.batch_size == 1} for stage in (before, after)]
+    runtime = after.latency[0].runtime
+    return Ratios(
+        parameters=before.parameters / after.parameters,
+        macs=before.macs / after.macs,
+        file_bytes=before.file_bytes / after.file_bytes,
+        latency_p50=p50_s[0][runtime] / p50_s[1][runtime],
+    )

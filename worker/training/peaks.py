@@ -1,0 +1,43 @@
+"""How much memory the first training process took at most, phase by phase: measured, beside the plan's estimate."""
+
+import json
+import logging
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+FILE = "peaks.json"
+_RESET_PEAK = "5"  # proc(5), clear_refs: sets VmHWM back to what is used now
+
+log = logging.getLogger(__name__)
+
+
+def begin(device: torch.device) -> None:
+    """From now on a new peak is measured."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # not allowed in some containers: then the peak is that of the whole process
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+
+
+def note(run_dir: Path, phase: str, device: torch.device) -> None:
+    """Keep the peak since `begin` for the report."""
+    known = read(run_dir)
+    known[phase] = _peak_bytes(device)
+    (run_dir / FILE).write_text(json.dumps(known), encoding="utf-8")
+
+
+def read(run_dir: Path) -> dict[str, int]:
+    """What was noted in this attempt, by phase."""
+    path = run_dir / FILE
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0

@@ -1,0 +1,150 @@
+"""The networks of a report: the uncompressed one, then one behind each method of the spec, the trained one last.
+
+An earlier job's, where the spec's `baseline` names one, comes before all of them.
+Where the spec names no method the last one is called `trained`. The int8 file is no network, and not among them.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import safetensors.torch
+from torch import nn
+
+from app.contract.compression import Compression
+from app.contract.models import Checkpoint
+from app.contract.training import JobBaseline
+from app.contract.work import RunOrder
+from worker.training import architecture, earlier, models
+from worker.training.architecture import Applied
+from worker.training.card import BASELINE, DTYPES, MODEL, ModelCard, read_card
+from worker.training.export import rebuild, tensors_of
+
+_GZIP_LEVEL = 6  # what the program takes when it is not told
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a file, and of the same behind gzip."""
+
+    file_bytes: int
+    gzip_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A network on the CPU, in the precision that it was trained in, in evaluation mode."""
+
+    name: str
+    method: Compression | None
+    model: nn.Module
+    size: Size
+    card: ModelCard | None = None
+    """Null when it was not trained in this job: then it has no accuracy."""
+
+
+def stages(order: RunOrder, folder: Path) -> list[Stage]:
+    """All of them; `folder` holds the artifacts. A method of the loop leaves the network of the stage before.
+
+    Raises `BrokenModel`.
+    """
+    model, card = rebuild(folder)
+    found = [uncompressed(order, folder, card)]
+    methods = [each for each in order.spec.compression if each != order.spec.quantization]
+    made = _steps_before(order)
+    counts = _steps_of(methods, card.architecture.compression[made:])
+    for method, name, count in zip(methods, stage_names(methods), counts, strict=True):
+        made += count
+        found.append(_behind(card, made, name, method) if count else _same(found[-1], name, method))
+    last = found.pop() if methods else _same(found[0], "trained", None)
+    shipped = replace(last, model=model, card=card, size=size_of(folder / f"{MODEL}.safetensors"))
+    compared = [before(order, folder, card)] if isinstance(order.spec.baseline, JobBaseline) else []
+    return [*compared, *found, shipped]
+
+
+def stage_names(methods: Sequence[Compression]) -> list[str]:
+    """The kinds; from the second time on with a number."""
+    kinds = [each.kind for each in methods]
+    times = [kinds[: index + 1].count(kind) for index, kind in enumerate(kinds)]
+    return [f"{kind}#{time}" if time > 1 else kind for kind, time in zip(kinds, times, strict=True)]
+
+
+def before(order: RunOrder, folder: Path, card: ModelCard) -> Stage:
+    """What the spec's `baseline` names: an earlier job's network, or the uncompressed one."""
+    if not isinstance(order.spec.baseline, JobBaseline):
+        return uncompressed(order, folder, card)
+    path = earlier.folder(order)
+    model, own_card = rebuild(path)
+    return replace(_first(model, card, size_of(path / f"{MODEL}.safetensors"), own_card), name="baseline")
+
+
+def uncompressed(order: RunOrder, folder: Path, card: ModelCard) -> Stage:
+    """As it was trained in this job; else as this job began with it: an earlier job's network, or initial weights.
+
+    Only the first has an accuracy: `baseline: none` promises that there is none before.
+    """
+    if (folder / f"{BASELINE}.safetensors").exists():
+        model, own_card = rebuild(folder, BASELINE)
+        return _first(model, card, size_of(folder / f"{BASELINE}.safetensors"), own_card)
+    if isinstance(order.spec.model, Checkpoint) and order.paths.model:
+        path = Path(order.paths.model)
+        return _first(rebuild(path)[0], card, size_of(path / f"{MODEL}.safetensors"))
+    model = models.build_model(order, card.classes).to(DTYPES[card.dtype]).eval()
+    return _first(model, card, serialised_size(model))
+
+
+def size_of(path: Path) -> Size:
+    """Of a file, without holding it in memory."""
+    with path.open("rb") as file:
+        return _sizes(iter(lambda: file.read(_PIECE), b""))
+
+
+def serialised_size(model: nn.Module) -> Size:
+    """Of the safetensors file that a network would have."""
+    content = memoryview(safetensors.torch.save(tensors_of(model), metadata={"format": "pt"}))
+    return _sizes(content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
+
+
+def _sizes(pieces: Iterable[bytes | memoryview]) -> Size:
+    packer = zlib.compressobj(_GZIP_LEVEL, wbits=31)
+    plain = packed = 0
+    for piece in pieces:
+        plain += len(piece)
+        packed += len(packer.compress(piece))
+    return Size(plain, packed + len(packer.flush()))
+
+
+def _first(model: nn.Module, card: ModelCard, size: Size, own_card: ModelCard | None = None) -> Stage:
+    return Stage("uncompressed", None, model.to(DTYPES[card.dtype]), size, own_card)
+
+
+def _behind(card: ModelCard, steps: int, name: str, method: Compression) -> Stage:
+    """The trained network as it was after its first `steps`, built again: with weights that no figure depends on."""
+    described = card.architecture.model_copy(update={"compression": card.architecture.compression[:steps]})
+    model = architecture.assemble(described).to(DTYPES[card.dtype]).eval()
+    return Stage(name, method, model, serialised_size(model))
+
+
+def _same(before: Stage, name: str, method: Compression | None) -> Stage:
+    return Stage(name, method, before.model, before.size)
+
+
+def _steps_before(order: RunOrder) -> int:
+    """What earlier jobs had made of the network that this one began with."""
+    if isinstance(order.spec.model, Checkpoint) and order.paths.model:
+        return len(read_card(Path(order.paths.model)).architecture.compression)
+    return 0
+
+
+def _steps_of(methods: Sequence[Compression], steps: Sequence[Applied]) -> list[int]:
+    """How many of the network's steps each method made: none in the loop, one, or several during training."""
+    left = [(method, len(list(group))) for method, group in groupby(steps, key=lambda step: step.method)]
+    counts: list[int] = []
+    for method, group in groupby(methods):
+        times = len(list(group))
+        made = left.pop(0)[1] if left and left[0][0] == method else 0
+        counts += [min(1, made)] * (times - 1) + [max(made - times + 1, 0)]
+    return counts
