@@ -22,6 +22,7 @@ from app.contract.spec import kinds
 from app.contract.work import Paths, PreviewTask, RunOrder
 from tests.support.image_sets import image_folder, write
 from worker.training import augment, data, mixing, preview, sampling, stored_size
+from worker.training.closest_look import reduction_of
 from worker.training.errors import RunFailure
 from worker.training.loader import Loader
 from worker.training.opencv import cv2
@@ -101,7 +102,7 @@ def test_files_are_named_and_shown_as_the_pipeline_makes_them(tmp_path: Path, ph
     _, shown = made(given)
     assert {each.name for each in shown.images} == {each.name for each in shown.originals}
     assert len(shown.originals) == len(data.load(given.order).train) == 6
-    pipeline, reduction = augment.compile(given.order.spec), stored_size.Reduction(given.order.spec)
+    pipeline, reduction = augment.compile(given.order.spec), reduction_of(given.order.spec)
     for each in shown.images:
         assert each.name.startswith(f"{each.label}/")
         source, _ = stored_size.decode((photographs / each.name).read_bytes(), 3, reduction)

@@ -111,14 +111,16 @@ class Store:
         return self.sets / f"{sha256[:32]}-{channels}-{reductions[:16] or 'whole'}"
 
     def publish(self, partial: Path, found: Index, places: Places, channels: int, reductions: str) -> Path:
-        """Give what was built its name. Raises OSError."""
+        """Give what was built its name. Raises OSError.
+
+        Nothing is synced: waiting for the disk took half of a first epoch. What a power cut takes is found when the
+        entry is opened, by sizes and the index's hash, or when an image is read, by its checksum.
+        """
         shards = [file.stat().st_size for file in sorted(partial.glob("pixels-*.bin"))]
         found.write(partial / _INDEX, places.columns())
         digest = hashlib.sha256((partial / _INDEX).read_bytes()).hexdigest()
         said = {"index_sha256": digest, "channels": channels, "reductions": reductions, "shards": shards}
         (partial / _ENTRY).write_text(json.dumps(said))
-        for path in (partial / _INDEX, partial / _ENTRY, partial):
-            _sync(path)
         final = self.path(found.sha256, channels, reductions)
         if (final / _ENTRY).exists():
             shutil.rmtree(partial)  # another job was faster, from the same files elsewhere
@@ -126,7 +128,6 @@ class Store:
         if final.exists():
             discard(final)  # somebody removed a part of it
         partial.rename(final)
-        _sync(self.sets)
         return final
 
     def recall(self, folder: str, fingerprint: str) -> str | None:
@@ -185,14 +186,6 @@ class Store:
             lock.unlink(missing_ok=True)
         os.close(hold)
         return not path.exists()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _size(path: Path) -> int:
