@@ -14,6 +14,7 @@ UNCLAIMED = "unclaimed"  # one that is submitted while no worker runs
 IMPORT = "import"  # a data set's folder, from its POST to its readiness
 FROZEN_IMPORT = "frozen import"  # the supervisor of its check is frozen for longer than its lease
 TRAINING = "training"  # a job of the real training program on two ranks
+FOLDER_TRAINING = "folder training"  # of image files, which the run decodes into the worker's cache
 CANCELLED_TRAINING = "cancelled training"
 PAUSE = "pause"  # a job that is paused while it runs, and resumed when it rests
 RESUME = "resume"  # the same; the point is armed when it rests
@@ -62,6 +63,7 @@ CROSSINGS: dict[Point, str] = {
     Point.ENDED_BEFORE_FINISH: JOB,
     Point.FINISHED_BEFORE_FORGET: JOB,
     Point.TASK_BEFORE_FINISH: IMPORT,
+    Point.CACHED_BEFORE_RENAME: FOLDER_TRAINING,
     Point.PREPARED_BEFORE_FORK: TRAINING,
     Point.AGREED_BEFORE_SAVE: PAUSED_TRAINING,
     Point.CHECKPOINT_BEFORE_RENAME: TRAINING,

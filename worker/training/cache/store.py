@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.contract.datasets import RefusedFile
+from app.contract.faults import Point, reach
 from worker.training.cache import index, locks
 from worker.training.cache.index import Index, Unreadable
 from worker.training.cache.shards import Damaged, Places, ShardReader, name
@@ -135,6 +136,7 @@ class Store:
         digest = hashlib.sha256((partial / _INDEX).read_bytes()).hexdigest()
         said = {"index_sha256": digest, "channels": channels, "reductions": reductions, "shards": shards}
         (partial / _ENTRY).write_text(json.dumps(said))
+        reach(Point.CACHED_BEFORE_RENAME)
         final = self.path(found.sha256, channels, reductions)
         if (final / _ENTRY).exists():
             shutil.rmtree(partial)  # another job was faster, from the same files elsewhere
