@@ -64,6 +64,7 @@ class Point(Enum):
     FINISHED_BEFORE_FORGET = "The service has taken the end, the record is still there."
     TASK_BEFORE_FINISH = "A background task has its result, the service does not."
 
+    CACHED_BEFORE_RENAME = "A data set is decoded and written to the cache, its entry has no name."
     PREPARED_BEFORE_FORK = "A run's launcher is ready, no rank is forked."
     AGREED_BEFORE_SAVE = "The ranks have agreed to stop, no checkpoint of that step is begun."
     CHECKPOINT_BEFORE_RENAME = "A checkpoint is written and synced, under its temporary name."

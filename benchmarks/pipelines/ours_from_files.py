@@ -7,6 +7,7 @@ made of them. `later`: each round is an epoch of the same job.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -30,13 +31,13 @@ def load(folder: str, place: Path) -> tuple[LoadedData, RunOrder]:
     return data.load(order), order
 
 
-def first_epochs(folder: str, room: Path) -> Batches:
-    """Rounds that begin with nothing but the files."""
+def first_epochs(folder: str, place: Path) -> Batches:
+    """Rounds that begin with nothing but the files, if `place` is emptied between them."""
 
     def make(count: int) -> Iterable[torch.Tensor]:
-        with tempfile.TemporaryDirectory(dir=room) as place:
-            loaded, order = load(folder, Path(place))
-            yield from batches(loaded.train, order.spec)(count)
+        place.mkdir()
+        loaded, order = load(folder, place)
+        yield from batches(loaded.train, order.spec)(count)
 
     return make
 
@@ -47,7 +48,8 @@ def main() -> None:
     folder, which = sys.argv[1:]
     with tempfile.TemporaryDirectory(dir=Path(folder).parent) as room:
         if which == "first":
-            serve(first_epochs(folder, Path(room)))
+            place = Path(room, "round")
+            serve(first_epochs(folder, place), lambda: shutil.rmtree(place))
         else:
             loaded, order = load(folder, Path(room))
             serve(batches(loaded.train, order.spec))

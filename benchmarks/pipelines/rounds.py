@@ -32,7 +32,7 @@ class Contender:
     """Of the next round."""
 
     def measure(self) -> dict[str, Any]:
-        """One more round. CPU time is that of the process and its children, of which none ends between rounds."""
+        """One more round. CPU time is that of the process and its children, also of those that have ended."""
         before_s = self._cpu_s()
         assert self.process.stdin
         assert self.process.stdout
@@ -72,7 +72,7 @@ class Contender:
         for each in [process, *process.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
                 times = each.cpu_times()
-                total += times.user + times.system
+                total += times.user + times.system + times.children_user + times.children_system
         return total
 
 

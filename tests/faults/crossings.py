@@ -15,6 +15,7 @@ IMPORT = "import"  # a data set's folder, from its POST to its readiness
 FROZEN_IMPORT = "frozen import"  # the supervisor of its check is frozen for longer than its lease
 TRAINING = "training"  # a job of the real training program on two ranks
 EXPORTING = "exporting"  # the same, whose network is written in another format too
+FOLDER_TRAINING = "folder training"  # of image files, which the run decodes into the worker's cache
 CANCELLED_TRAINING = "cancelled training"
 MISSED = "missed gate"  # a stand-in run whose model misses a gate: failed, with its files
 MISSED_TRAINING = "missed training"
@@ -65,6 +66,7 @@ CROSSINGS: dict[Point, str] = {
     Point.ENDED_BEFORE_FINISH: JOB,
     Point.FINISHED_BEFORE_FORGET: JOB,
     Point.TASK_BEFORE_FINISH: IMPORT,
+    Point.CACHED_BEFORE_RENAME: FOLDER_TRAINING,
     Point.PREPARED_BEFORE_FORK: TRAINING,
     Point.AGREED_BEFORE_SAVE: PAUSED_TRAINING,
     Point.CHECKPOINT_BEFORE_RENAME: TRAINING,

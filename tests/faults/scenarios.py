@@ -13,6 +13,7 @@ from app.contract.faults import Point
 from tests.faults import crossings
 from tests.faults.stand_in import loss
 from tests.faults.yard import Yard
+from tests.support.image_sets import image_folder
 from worker import records
 
 FINAL = {"succeeded", "failed", "cancelled"}
@@ -221,6 +222,28 @@ class Exporting(Training):
             assert [each["file"] for each in job["report"]["exports"]] == ["model.safetensors", "model.onnx"]
 
 
+class FolderTraining(Training):
+    """A job on a folder that nobody has decoded yet."""
+
+    _first: dict[str, Any] = {}  # noqa: RUF012  (as above; the images are the same each time)
+
+    def spec(self) -> dict[str, Any]:
+        """Few small images, in a folder of their own."""
+        folder = self.yard.folder / "sets" / f"images {self.key}"
+        if not folder.exists():
+            image_folder(folder, {"a": 40, "b": 40})
+        augment = [{"kind": "random_crop", "size": [16, 16], "scale": [0.5, 1]}]
+        training = {"epochs": self.epochs, "batch_size": 32}
+        dataset = {"kind": "folder", "path": folder.name}
+        return super().spec() | {"dataset": dataset, "augment": augment, "training": training}
+
+    def end(self) -> None:
+        """All are trained on the same pixels, of which one entry is kept and no rest."""
+        super().end()
+        kept = sorted(path.name.startswith(".") for path in (self.yard.home / "cache" / "sets").iterdir())
+        assert kept == [False] or self.full, kept
+
+
 class CancelledTraining(Training, Cancel):
     """A long one that is cancelled when it trains."""
 
@@ -321,6 +344,7 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     crossings.FROZEN_IMPORT: FrozenImport,
     crossings.TRAINING: Training,
     crossings.EXPORTING: Exporting,
+    crossings.FOLDER_TRAINING: FolderTraining,
     crossings.CANCELLED_TRAINING: CancelledTraining,
     crossings.MISSED: Missed,
     crossings.MISSED_TRAINING: MissedTraining,

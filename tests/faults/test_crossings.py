@@ -18,6 +18,7 @@ SAMPLE = [
     (Point.REPORT_BEFORE_ANSWER, "database_lost"),
     (Point.RECORDED_BEFORE_SPAWN, "killed"),
     (Point.FINISH_BEFORE_COMMIT, "killed"),
+    (Point.CACHED_BEFORE_RENAME, "killed"),
 ]
 
 

@@ -5,26 +5,28 @@ faster. `TRAINYARD_AUGMENT_ON=cpu` or `device` decides otherwise, for tests and 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
 
-from worker.training import batched
+from worker.training import augment, batched
 from worker.training.augment import Image, Pipeline, Plan
 from worker.training.batched import Part, sources
+from worker.training.recycled import Recycled
 
 # N = images in the batch, H W = height and width of what the network sees, C = channels
 
 VARIABLE = "TRAINYARD_AUGMENT_ON"
 
+_BATCHES = 6  # whose memory is used again: three in the making, one that waits, one that is trained on, one to begin
 _PIXELS_AT_ONCE = 1 << 22  # of the output: 84 images of 224 x 224. A tap takes about 100 bytes a pixel meanwhile
 
 
 class Making(Protocol):
     """A batch under way."""
 
-    def add(self, start: int, images: Sequence[Image], plan: Plan) -> None:
+    def add(self, start: int, images: Iterable[Image], plan: Plan) -> None:
         """Some consecutive images, the first of which is number `start` of the batch. Called from several threads."""
 
     def result(self) -> torch.Tensor:
@@ -51,23 +53,25 @@ class OnHost:
 
     def __init__(self, pipeline: Pipeline, *, pinned: bool = False) -> None:
         """`pinned`: in page-locked memory, so that copies to a GPU can be asynchronous."""
-        self._pipeline = pipeline
+        self._size = pipeline.size
         self._pinned = pinned
+        self._memory = Recycled(_BATCHES)
 
     def begin(self, count: int, channels: int) -> Making:
         """Batches lie on the host."""
-        shape = (count, *self._pipeline.size, channels)
-        return _Filling(self._pipeline, torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned))
+        shape = (count, *self._size, channels)
+        if self._pinned:  # torch uses page-locked memory again by itself
+            return _Filling(torch.empty(shape, dtype=torch.uint8, pin_memory=True))
+        return _Filling(self._memory.empty(shape, torch.uint8))
 
 
 class _Filling:
-    def __init__(self, pipeline: Pipeline, images_NHWC: torch.Tensor) -> None:
-        self._pipeline = pipeline
+    def __init__(self, images_NHWC: torch.Tensor) -> None:
         self._images_NHWC = images_NHWC
         self._out_NHWC = images_NHWC.numpy()
 
-    def add(self, start: int, images: Sequence[Image], plan: Plan) -> None:
-        self._out_NHWC[start : start + len(images)] = self._pipeline.run(images, plan)
+    def add(self, start: int, images: Iterable[Image], plan: Plan) -> None:
+        augment.fill(self._out_NHWC[start:], images, plan)
 
     def result(self) -> torch.Tensor:
         return self._images_NHWC
@@ -91,9 +95,9 @@ class _Gathering:
         self._device = device
         self._parts: dict[int, Part] = {}
 
-    def add(self, start: int, images: Sequence[Image], plan: Plan) -> None:
+    def add(self, start: int, images: Iterable[Image], plan: Plan) -> None:
         pinned = self._device.type == "cuda"
-        cut = sources.cut(images, plan.matrices_N33, plan.borders, self._size, pinned=pinned)
+        cut = sources.cut(list(images), plan.matrices_N33, plan.borders, self._size, pinned=pinned)
         self._parts[start] = Part(cut, plan.pixels)
 
     def result(self) -> torch.Tensor:

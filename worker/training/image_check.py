@@ -12,7 +12,7 @@ from app.contract.file_table import Finding
 from worker.training import image_findings, image_inspection
 from worker.training.image_findings import Findings
 from worker.training.image_folder import survey
-from worker.training.image_inspection import Limits, Look, Seen
+from worker.training.image_inspection import Keeper, Limits, Look, Seen
 from worker.training.layouts import Layout, bad, few, short
 
 _NAMED = 1_000  # refused files that are kept by name,
@@ -60,13 +60,11 @@ class Inspected:
 class Follower:
     """Goes along with a check. Called from several threads."""
 
+    keeper: Keeper | None = None
+    """Gets the pixels of the files that can be used."""
+
     def begin(self, layout: Layout) -> None:
         """These files will be looked at."""
-
-    def take(self, name: str, seen: Seen) -> Look:
-        """A file that can be used; it may be refused here after all."""
-        del name
-        return seen
 
     def told(self, files: int) -> None:
         """So many files were looked at, up to now."""
@@ -88,7 +86,7 @@ def inspect_layout(layout: Layout, follower: Follower | None = None, limits: Lim
     """The same for files that are listed already."""
     follower = follower or Follower()
     follower.begin(layout)
-    looks = image_inspection.inspect(layout.folder, layout.names, follower.told, limits, follower.take)
+    looks = image_inspection.inspect(layout.folder, layout.names, follower.told, limits, follower.keeper)
     usable = [(index, look) for index, look in enumerate(looks) if isinstance(look, Seen)]
     indices, seen = [index for index, _ in usable], [look for _, look in usable]
     labels = [layout.labels[index] for index in indices]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
-from worker.training.image_looker import READY
+from worker.training.image_looker import READY, Keep
 
 MOST_LOOKERS = 3
 """Three times what each may allocate stays below what a background task may hold (`TRAINYARD_TASK_MEMORY_BYTES`)."""
@@ -25,7 +25,6 @@ END_S = 10.0
 _AT_ONCE = 32  # names that a process is given: few enough for the answers to fit into a pipe
 
 Told = Callable[[int], None]
-Then = Callable[[str, "Seen"], "Look"]
 
 
 class Seen(NamedTuple):
@@ -46,6 +45,21 @@ class LookerFailed(Exception):
     """The program that looks at files does not even start."""
 
 
+class Keeper(Protocol):
+    """Whoever wants the pixels of the files that can be used. Called from several threads."""
+
+    keep: Keep
+
+    def number(self, size_bytes: int) -> int | None:
+        """Of a file of pixels that is begun with so many bytes; null where there is no room for it."""
+
+    def kept(self, file: str, slot: Sequence[int]) -> None:
+        """The pixels of a file are there: the values of a `Slot`."""
+
+    def failed(self, error: OSError) -> None:
+        """Pixels could not be written. The look goes on without them."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds of one process. `program` is run with the folder and the limits behind it."""
@@ -60,18 +74,17 @@ def inspect(
     names: Sequence[str],
     told: Told = lambda _: None,
     limits: Limits | None = None,
-    then: Then = lambda _, seen: seen,
+    keeper: Keeper | None = None,
 ) -> list[Look]:
-    """A look at each file, in the order of `names`. `told` hears now and then how many there are so far. `then` is done
-    in this process with each file that can be used, and may refuse it after all; it is called from several threads.
+    """A look at each file, in the order of `names`. `told` hears now and then how many there are so far.
 
-    Raises LookerFailed, and what `then` raises. `folder` is absolute and has no links in it.
+    Raises LookerFailed, and what `told` raises. `folder` is absolute and has no links in it.
     """
     looks: list[Look] = ["was not looked at"] * len(names)
-    work = _Work(names, looks, told, then)
+    work = _Work(names, looks, told)
     count = min(MOST_LOOKERS, len(os.sched_getaffinity(0)), -(-len(names) // _AT_ONCE))
     with ThreadPoolExecutor(max(count, 1)) as pool:
-        lookers = [_Looker(folder, limits or Limits()) for _ in range(count)]
+        lookers = [_Looker(folder, limits or Limits(), keeper) for _ in range(count)]
         for done in [pool.submit(work.do, looker) for looker in lookers]:
             done.result()
     return looks
@@ -84,7 +97,6 @@ class _Work:
     names: Sequence[str]
     looks: list[Look]
     told: Told
-    then: Then
     _next: int = 0
     _seen: int = 0
     _lock: Lock = field(default_factory=Lock)
@@ -94,7 +106,7 @@ class _Work:
             with looker:
                 for start in self._starts():
                     for index, look in enumerate(looker.look(self.names[start : start + _AT_ONCE]), start):
-                        self.looks[index] = self.then(self.names[index], look) if isinstance(look, Seen) else look
+                        self.looks[index] = look
                     self._count(start)
         except BaseException:
             self._next = len(self.names)  # the other threads need not go on to the end
@@ -118,9 +130,12 @@ class _Work:
 class _Looker:
     """A process that looks at files, started when it is needed and again when it died."""
 
-    def __init__(self, folder: str, limits: Limits) -> None:
+    def __init__(self, folder: str, limits: Limits, keeper: Keeper | None) -> None:
         self._limits = limits
+        self._keeper = keeper
         self._command = [*limits.program, folder, str(limits.memory_bytes), str(limits.file_s)]
+        if keeper is not None:
+            self._command.append(json.dumps(keeper.keep))
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "_Looker":
@@ -136,7 +151,7 @@ class _Looker:
         done = 0
         while done < len(names):
             process = self._process or self._begin()
-            for answer in _answers(process, names[done:]):
+            for answer in _answers(process, names[done:], self._keeper):
                 yield answer
                 done += 1
             if done == len(names):
@@ -168,20 +183,41 @@ class _Looker:
             return process.wait()
 
 
-def _answers(process: "subprocess.Popen[str]", names: Iterable[str]) -> Iterator[Look]:
+def _answers(process: "subprocess.Popen[str]", names: Iterable[str], keeper: Keeper | None) -> Iterator[Look]:
     """Those that come before the process dies."""
     asked = list(names)
+    if not _tell(process, asked):
+        return
+    for name in asked:
+        told = _answer(process, keeper)
+        if told is None:
+            return
+        if keeper is not None and "slot" in told:
+            keeper.kept(name, told["slot"])
+        if keeper is not None and "trouble" in told:
+            keeper.failed(OSError(*told["trouble"]))
+        yield _look(told)
+
+
+def _answer(process: "subprocess.Popen[str]", keeper: Keeper | None) -> dict[str, Any] | None:
+    """What is said of a file, once all that the process asks for meanwhile is given; null when it has died."""
+    while (line := _line(process.stdout)).endswith("\n"):
+        told: dict[str, Any] = json.loads(line)
+        if keeper is None or "room" not in told:
+            return told
+        _tell(process, keeper.number(told["room"]))
+    return None
+
+
+def _tell(process: "subprocess.Popen[str]", value: Any) -> bool:
+    """Whether the process could still be told."""
     assert process.stdin is not None
     try:
-        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.write(json.dumps(value) + "\n")
         process.stdin.flush()
     except BrokenPipeError:
-        return
-    for _ in asked:
-        line = _line(process.stdout)
-        if not line.endswith("\n"):
-            return
-        yield _look(json.loads(line))
+        return False
+    return True
 
 
 def _line(stream: IO[str] | None) -> str:

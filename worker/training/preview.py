@@ -32,6 +32,7 @@ from app.contract.work import PreviewTask, RunOrder
 from worker.training import augment, data, pictures, sampling
 from worker.training.augment import Explained, Pipeline
 from worker.training.blend import Blend
+from worker.training.cache import fingerprint
 from worker.training.data import LoadedData
 from worker.training.errors import RunFailure
 from worker.training.images import Image
@@ -168,13 +169,21 @@ def make(task: PreviewTask, scratch: Path) -> PreviewFiles:
 def _checked_in(scratch: Path, order: RunOrder) -> RunOrder:
     """The order with the place where `data` leaves the list of a folder's files.
 
-    A registered set is checked once for all previews of an hour, after which upkeep removes the list: its content is
-    pinned, people preview one set many times, and the check of 100,000 images takes minutes. Any other folder may have
-    changed since the same preview was last asked for.
+    A set is checked once for all previews of an hour, after which upkeep removes the list: people preview one set many
+    times, and the check of 100,000 images takes minutes. The content of a registered set is pinned; any other folder
+    is recognised by names, sizes, times and inodes of its files, and checked anew where one differs or is so young
+    that it might still change unseen.
     """
     pinned = order.paths.dataset_sha256
-    place = Path(order.paths.run_dir).with_name(f"set_{pinned}") if pinned else scratch
+    name = f"set_{pinned}" if pinned else _of_folder(order.paths.dataset)
+    place = Path(order.paths.run_dir).with_name(name) if name else scratch
     return order.model_copy(update={"paths": order.paths.model_copy(update={"run_dir": str(place)})})
+
+
+def _of_folder(folder: str | None) -> str:
+    """A name for the state of a folder; empty when another state could get the same."""
+    seen = fingerprint.take(folder) if folder else None
+    return f"folder_{seen.sha256}" if seen and seen.settled else ""
 
 
 def _spec(task: PreviewTask) -> PreviewSpec:

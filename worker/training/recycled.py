@@ -13,13 +13,14 @@ import numpy.typing as npt
 import torch
 
 _ALIGNMENT = 64  # bytes: a line of the processor's cache, as torch's own memory has it
-_MOST = 4  # kept: those in use, and what comes next
 
 
 class Recycled:
     """Gives memory on the CPU. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 4) -> None:
+        """`most`: pieces that are kept, those in use and what comes next."""
+        self._most = most
         self._kept: list[npt.NDArray[np.uint8]] = []
         self._lock = threading.Lock()
 
@@ -34,7 +35,7 @@ class Recycled:
         for memory in self._kept:
             if needed <= len(memory) <= 2 * needed and sys.getrefcount(memory) <= _UNUSED:
                 return memory
-        self._kept[:] = self._kept[-(_MOST - 1) :]  # what leaves lives on as long as its tensors
+        self._kept[:] = self._kept[-(self._most - 1) :]  # what leaves lives on as long as its tensors
         self._kept.append(_aligned(needed))
         return self._kept[-1]
 

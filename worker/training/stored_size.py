@@ -5,46 +5,48 @@ what is left still has more pixels than the network is shown. The factor is 1, 2
 least `PIXELS_LEFT` pixels along each axis for one that the network sees, in the closest look that the spec can draw. It
 depends on the spec and on the image's two sides alone, so it is the same from files and from the cache, on every rank
 and after a resume. A pad-and-crop counts in the pixels of the file: there, nothing is reduced.
+
+A spec is known here by what it does to sizes alone (worker/training/closest_look.py), in plain numbers: the processes
+that decode files load nothing of the contract.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from app.contract.augment import (
-    Augment,
-    CenterCrop,
-    RandAugment,
-    RandomAffine,
-    RandomCrop,
-    Resize,
-    TrivialAugment,
-)
-from app.contract.job import JobSpec
 from worker.training import geometry, image_files
 from worker.training.geometry import Array
 from worker.training.image_files import Image
+from worker.training.opencv import MAX_PIXELS
 
 # N = images
 
 PIXELS_LEFT = 1.5
 """Below 2.5 pixels for one, a single tap is nearer to the exact image than a mean before it (see resample.factor)."""
 _FACTORS = (8, 4, 2)
-_RATIO = (3 / 4, 4 / 3)
-_TRIVIAL_SHEAR, _RAND_SHEAR = 0.99, 0.3  # the largest of the two policies, as tangents
+
+
+class Sizing(NamedTuple):
+    """What an entry of an augmentation list does to the size of images."""
+
+    does: Literal["scales", "windows", "cuts", "magnifies"]
+    numbers: tuple[float, ...]
+    """scales: the new (h, w). windows: the new (h, w) of a part, the part's least share of the area, its least and
+    greatest ratio of width to height. cuts: the new (h, w). magnifies: by what it may bring pixels closer, at most 1.
+    """
 
 
 class Reduction:
     """The factors of one spec."""
 
-    def __init__(self, spec: JobSpec) -> None:
-        resolved = spec.resolved()
-        self._lists: tuple[Sequence[Augment], ...] = (resolved.augment, resolved.evaluation)
-        self._is_possible = all(map(_is_relative, self._lists))
-        sizing = [[each.model_dump_json() for each in steps] for steps in self._lists]
-        self.key = hashlib.sha256(repr(sizing).encode()).hexdigest() if self._is_possible else ""
+    def __init__(self, lists: Sequence[Sequence[Sizing]]) -> None:
+        """`lists`: for training and for evaluation; none where nothing can be reduced."""
+        self.lists = tuple(tuple(Sizing(does, tuple(numbers)) for does, numbers in steps) for steps in lists)
+        self.key = hashlib.sha256(json.dumps(self.lists).encode()).hexdigest() if lists else ""
         """Two specs with the same key reduce every image alike."""
         self._known: dict[tuple[int, int], int] = {}
 
@@ -58,11 +60,11 @@ class Reduction:
     def factors(self, sizes_N2: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The same for many images."""
         factors_N = np.ones(len(sizes_N2), np.int64)
-        if not self._is_possible:
+        if not self.lists:
             return factors_N
         upright_N2 = sizes_N2.astype(np.float64)
         turned = (upright_N2, upright_N2[:, ::-1])
-        density_N = np.min([_density(each, sizes) for each in self._lists for sizes in turned], axis=0)
+        density_N = np.min([_density(each, sizes) for each in self.lists for sizes in turned], axis=0)
         for factor in reversed(_FACTORS):
             factors_N[density_N >= PIXELS_LEFT * factor] = factor
         return factors_N
@@ -83,8 +85,7 @@ def digest(factors_N: npt.NDArray[np.int64]) -> str:
 def decode(content: bytes, channels: int, reduction: Reduction) -> tuple[Image, tuple[int, int]]:
     """The pixels of a file as they are trained on, H x W x C, and the (h, w) of the whole image. Raises Unusable."""
     whole = image_files.jpeg_size(content)
-    factor = reduction.factor(*whole) if whole else 1
-    if whole and factor > 1:
+    if whole and whole[0] * whole[1] <= MAX_PIXELS and (factor := reduction.factor(*whole)) > 1:
         image_HWC = image_files.decode(content, channels, factor)
         for size in (whole, whole[::-1]):  # EXIF may turn it
             if image_HWC.shape[:2] == tuple(-(-side // factor) for side in size):
@@ -94,56 +95,26 @@ def decode(content: bytes, channels: int, reduction: Reduction) -> tuple[Image, 
     return image_files.reduced(image_HWC, reduction.factor(height, width)), (height, width)
 
 
-def _is_relative(steps: Sequence[Augment]) -> bool:
-    """Whether nothing counts in pixels of the file before the size is set."""
-    for each in steps:
-        if isinstance(each, Resize) or (isinstance(each, RandomCrop) and each.scale):
-            return True
-        if isinstance(each, RandomCrop | CenterCrop | TrivialAugment):
-            return False
-    return False
-
-
-def _density(steps: Sequence[Augment], sizes_N2: Array) -> Array:
+def _density(steps: Sequence[Sizing], sizes_N2: Array) -> Array:
     """The fewest source pixels for one of the output, along any axis, over all that may be drawn."""
     density_N = np.ones(len(sizes_N2))
-    for each in steps:
-        match each:
-            case Resize():
-                density_N = density_N * (sizes_N2 / each.size).min(axis=1)
-            case RandomCrop(scale=scale) if scale:
-                density_N = density_N * _closest_window(each, scale[0], sizes_N2)
-            case _:
-                density_N = density_N * _magnified(each)
-        if isinstance(each, Resize | RandomCrop | CenterCrop):
-            sizes_N2 = geometry.repeat(each.size, len(sizes_N2))
+    for does, numbers in steps:
+        if does == "magnifies":
+            density_N = density_N * numbers[0]
+            continue
+        if does == "scales":
+            density_N = density_N * (sizes_N2 / numbers).min(axis=1)
+        if does == "windows":
+            density_N = density_N * _closest_window(numbers, sizes_N2)
+        sizes_N2 = np.tile(np.array(numbers[:2], np.float64), (len(sizes_N2), 1))
     return density_N
 
 
-def _closest_window(crop: RandomCrop, share: float, sizes_N2: Array) -> Array:
+def _closest_window(numbers: tuple[float, ...], sizes_N2: Array) -> Array:
     """Of the smallest windows in both shapes, and of the largest that fits: what is taken when none does."""
-    low, high = crop.ratio or _RATIO
+    height, width, share, low, high = numbers
     areas_N = share * sizes_N2.prod(axis=1)
     drawn_N2 = np.stack([np.sqrt(areas_N / high), np.sqrt(areas_N * low)], -1)
     natural_N = np.clip(sizes_N2[:, 1] / sizes_N2[:, 0], low, high)
     windows_N2 = np.minimum(drawn_N2, geometry.largest(sizes_N2, natural_N))
-    return np.asarray((windows_N2 / crop.size).min(axis=1), np.float64)
-
-
-def _magnified(step: Augment) -> float:
-    """By how much a step that keeps the size may bring pixels closer together, at most 1."""
-    match step:
-        case RandomAffine():
-            largest = max((step.scale or (1.0, 1.0))[1], 1.0)
-            return _squeeze(float(np.tan(np.deg2rad(step.shear or 0.0)))) ** 2 / largest
-        case TrivialAugment():
-            return _squeeze(_TRIVIAL_SHEAR)
-        case RandAugment():
-            return _squeeze(_RAND_SHEAR) ** step.operations
-        case _:
-            return 1.0
-
-
-def _squeeze(tangent: float) -> float:
-    """The smaller singular value of a shear."""
-    return float((np.sqrt(tangent**2 + 4) - tangent) / 2)
+    return np.asarray((windows_N2 / (height, width)).min(axis=1), np.float64)

@@ -40,7 +40,8 @@ def picture(index: int) -> Image:
     return np.stack([4 * x + index % 50, 3 * y + 20, 2 * (x + y)], -1).astype(np.uint8)
 
 
-IMAGES = Images(np.arange(130) % 10, np.zeros((130, 2), np.int64), 3, picture)
+NUMBERS = np.arange(130)
+IMAGES = Images(NUMBERS % 10, np.stack([30 + NUMBERS % 5, 30 + NUMBERS % 7], -1), 3, picture)
 
 
 @pytest.fixture(autouse=True, scope="module")

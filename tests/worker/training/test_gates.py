@@ -7,7 +7,7 @@ import pytest
 from app.contract.failures import FailureCode
 from app.contract.gates import Gates
 from app.contract.job import JobSpec
-from app.contract.report import Latency, Measurement, Report, Stage
+from app.contract.report import Latency, Measurement, Report
 from tests.support.service import REPORT, SPEC
 from worker.training import gates
 
@@ -69,31 +69,20 @@ def test_what_was_not_measured_is_missed() -> None:
     assert judged(found, **limits) == dict.fromkeys(limits, (None, False, None))
 
 
-def stage(name: str, *times: Latency, **more: Any) -> Stage:
-    values = {"parameters": 50, "macs": 50, "file_bytes": 60, "accuracy": 0.8, **more}
-    return Stage(name=name, latency=list(times), **values)
-
-
-def test_the_last_stage_is_what_ships() -> None:
-    found = report(stages=[stage("uncompressed", parameters=1000), stage("quantization")])
-    assert judged(found, max_bytes=60, min_accuracy=0.8) == {
-        "min_accuracy": (0.8, True, None),
-        "max_bytes": (60, True, None),
-    }
-    assert judged(found, min_parameter_ratio=20)["min_parameter_ratio"] == (20, True, None)
+def timed(*times: Latency) -> Measurement:
+    return measured().model_copy(update={"latency": list(times)})
 
 
 def test_latencies_are_compared_in_one_runtime_and_the_worst_counts() -> None:
-    first = stage("uncompressed", latency(0.01), latency(0.02, "onnxruntime"))
-    last = stage("quantization", latency(0.03, "onnxruntime"))
-    assert judged(report(stages=[first, last]), max_p95_latency_ratio=2)["max_p95_latency_ratio"] == (1.5, True, None)
-    both = stage("pruned", latency(0.04), latency(0.02, "onnxruntime"))
-    assert judged(report(stages=[first, both]), max_p95_latency_ratio=2)["max_p95_latency_ratio"][:2] == (4, False)
+    first = timed(latency(0.01), latency(0.02, "onnxruntime"))
+    int8 = report(before=first, after=timed(latency(0.03, "onnxruntime")))
+    assert judged(int8, max_p95_latency_ratio=2)["max_p95_latency_ratio"] == (1.5, True, None)
+    both = report(before=first, after=timed(latency(0.04), latency(0.02, "onnxruntime")))
+    assert judged(both, max_p95_latency_ratio=2)["max_p95_latency_ratio"][:2] == (4, False)
 
 
-def test_an_earlier_job_is_compared_with_and_not_the_first_stage() -> None:
-    first, last = stage("uncompressed", latency(0.01, "onnxruntime")), stage("int8", latency(0.03, "onnxruntime"))
-    found = report(stages=[first, last])
+def test_runtimes_that_have_nothing_in_common_do_not_compare() -> None:
+    found = report(before=timed(latency(0.01)), after=timed(latency(0.03, "onnxruntime")))
     assert judged(found, "job", max_p95_latency_ratio=9)["max_p95_latency_ratio"] == (None, False, None)
 
 

@@ -1,8 +1,9 @@
 """Batches ahead of the network: the same for any threads and batches, in order, and with clean ends."""
 
 import threading
-from collections.abc import Iterator
+import time
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,22 @@ import torch
 from app.contract.failures import FailureCode
 from app.contract.job import JobSpec
 from worker.training import augment
-from worker.training.augment import Pipeline
+from worker.training import loader as loader_module
+from worker.training.augment import Pipeline, Plan
 from worker.training.errors import RunFailure
+from worker.training.geometry import Array
 from worker.training.images import Image, Images
 from worker.training.loader import Batch, Loader
+
+POLICIES: dict[str, list[dict[str, Any]]] = {
+    "geometry": [
+        {"kind": "random_crop", "size": [20, 20], "scale": [0.4, 1.0]},
+        {"kind": "random_rotate", "degrees": 30},
+    ],
+    "colour": [{"kind": "color_jitter", "brightness": 0.4, "hue": 0.1}, {"kind": "grayscale", "probability": 0.5}],
+    "values": [{"kind": "gaussian_blur"}, {"kind": "random_erasing"}],
+    "policies": [{"kind": "trivial_augment"}, {"kind": "rand_augment"}],
+}
 
 
 def pipeline() -> Pipeline:
@@ -27,7 +40,8 @@ def picture(index: int) -> Image:
 
 
 def images(count: int = 150, read=picture) -> Images:
-    return Images(np.arange(count) % 10, np.zeros((count, 2), np.int64), 3, read)
+    numbers = np.arange(count)
+    return Images(numbers % 10, np.stack([8 + numbers % 5, 8 + numbers % 7], -1), 3, read)
 
 
 def batches(count: int, size: int) -> list[npt.NDArray[np.int64]]:
@@ -92,17 +106,52 @@ def test_a_failure_is_raised_where_its_batch_would_come() -> None:
 
 
 def test_only_a_few_batches_are_begun_ahead() -> None:
-    begun: list[int] = []
+    seen: list[int] = []
 
-    class Asked(list[npt.NDArray[np.int64]]):
-        def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
-            for batch in super().__iter__():
-                begun.append(len(batch))
-                yield batch
+    def read(index: int) -> Image:
+        seen.append(index)
+        return picture(index)
 
-    with Loader(images(), pipeline(), 2) as loader:
-        assert len(list(islice(loader.train(0, Asked(batches(150, 10))), 3))) == 3
-    assert len(begun) == 5
+    with Loader(images(150, read), pipeline(), 2) as loader:
+        made = loader.train(0, batches(150, 10))
+        assert len(list(islice(made, 3))) == 3
+        time.sleep(0.5)  # for threads that would do more
+    assert 30 <= len(seen) <= 50
+
+
+def test_batches_are_planned_many_at_once_and_come_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [*batches(150, 40), *batches(150, 7)]
+    planned: list[int] = []
+    plan = Pipeline.train_plan
+
+    def watched(self: Pipeline, sizes_N2: Array, indices_N: npt.NDArray[np.int64], epoch: int) -> Plan:
+        planned.append(len(indices_N))
+        return plan(self, sizes_N2, indices_N, epoch)
+
+    def made(at_once: int) -> list[Batch]:
+        planned.clear()
+        monkeypatch.setattr(loader_module, "_PLANNED", at_once)
+        with Loader(images(), pipeline(), 3) as loader:
+            return list(loader.train(1, asked))
+
+    monkeypatch.setattr(Pipeline, "train_plan", watched)
+    one_by_one, alone = made(1), [*planned]
+    together, several = made(100), [*planned]
+    assert sorted(alone) == sorted(len(batch) for batch in asked)
+    assert sorted(several) == [80, 100, 120]
+    assert all(torch.equal(one.images_NHWC, other.images_NHWC) for one, other in zip(one_by_one, together, strict=True))
+
+
+@pytest.mark.parametrize("kind", sorted(POLICIES))
+def test_a_part_of_a_plan_is_the_plan_of_that_part(kind: str) -> None:
+    entries = {"augment": [{"kind": "resize", "size": [20, 20]}, *POLICIES[kind]]}
+    made = augment.compile(JobSpec.model_validate(JobSpec.examples[1] | entries))
+    some, numbers = [picture(n) for n in range(60)], np.arange(60)
+    plan = made.train_plan(np.array([each.shape[:2] for each in some], np.float64), numbers, 1)
+    expected_NHWC = made.run(some, plan)
+    for part in (slice(0, 60), slice(7, 31), slice(59, 60)):
+        np.testing.assert_array_equal(made.run(some[part], plan.part(part)), expected_NHWC[part])
+        np.testing.assert_array_equal(made.train_NHWC(some[part], numbers[part], 1), expected_NHWC[part])
 
 
 def test_an_iterator_that_is_left_early_leaves_no_work_and_the_loader_goes_on() -> None:

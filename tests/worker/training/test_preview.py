@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.contract.spec import kinds
 from app.contract.work import Paths, PreviewTask, RunOrder
 from tests.support.image_sets import image_folder, write
 from worker.training import augment, data, mixing, preview, sampling, stored_size
+from worker.training.closest_look import reduction_of
 from worker.training.errors import RunFailure
 from worker.training.loader import Loader
 from worker.training.opencv import cv2
@@ -101,7 +103,7 @@ def test_files_are_named_and_shown_as_the_pipeline_makes_them(tmp_path: Path, ph
     _, shown = made(given)
     assert {each.name for each in shown.images} == {each.name for each in shown.originals}
     assert len(shown.originals) == len(data.load(given.order).train) == 6
-    pipeline, reduction = augment.compile(given.order.spec), stored_size.Reduction(given.order.spec)
+    pipeline, reduction = augment.compile(given.order.spec), reduction_of(given.order.spec)
     for each in shown.images:
         assert each.name.startswith(f"{each.label}/")
         source, _ = stored_size.decode((photographs / each.name).read_bytes(), 3, reduction)
@@ -251,6 +253,28 @@ def test_a_registered_set_is_checked_once_for_all_its_previews(tmp_path: Path) -
         seen.append((checked, checked.stat().st_ino))
     assert seen[0] == seen[1]
     assert sha256 in str(seen[0][0])
+
+
+def test_a_folder_is_checked_once_while_its_files_stay_as_they_are(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "set", {"cats": 5, "dogs": 5})
+    other = image_folder(tmp_path / "other", {"cats": 5, "dogs": 5})
+    storage = tmp_path / "storage"
+
+    def indices_after(name: str, which: Path) -> set[tuple[str, int]]:
+        made(task(storage / name, which))
+        return {(each.parent.name, each.stat().st_ino) for each in storage.rglob("data.index")}
+
+    time.sleep(0.2)  # younger files are not trusted to stay
+    first = indices_after("task_1", folder)
+    assert indices_after("task_2", folder) == first
+    assert len(first) == 1
+    both = indices_after("task_3", other)
+    assert both > first
+    write(folder / "cats" / "new.png", (folder / "cats" / "0.png").read_bytes())
+    now = time.time() + 60
+    os.utime(folder / "cats" / "new.png", (now, now))
+    left = indices_after("task_4", folder)
+    assert {name for name, _ in left} - {name for name, _ in both} == {"task_4.scratch"}
 
 
 def test_a_file_that_changes_meanwhile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

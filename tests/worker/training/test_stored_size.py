@@ -8,8 +8,9 @@ import pytest
 from app.contract.job import JobSpec
 from tests.support.image_sets import encoded, picture
 from worker.training import augment, geometry, image_files, stored_size
+from worker.training.closest_look import reduction_of
 from worker.training.opencv import cv2
-from worker.training.stored_size import PIXELS_LEFT, Reduction
+from worker.training.stored_size import PIXELS_LEFT
 
 RESIZE = {"kind": "resize", "size": [224, 224]}
 CROP = {"kind": "random_crop", "size": [224, 224], "scale": [0.25, 1.0]}
@@ -41,7 +42,7 @@ def spec(*steps: dict[str, Any], **more: Any) -> JobSpec:
 def test_the_factor_follows_from_the_closest_look(
     steps: list[dict[str, Any]], size: tuple[int, int], factor: int
 ) -> None:
-    reduction = Reduction(spec(*steps))
+    reduction = reduction_of(spec(*steps))
     assert reduction.factor(*size) == factor
     assert reduction.factor(*size[::-1]) == factor
     np.testing.assert_array_equal(reduction.factors(np.array([size, (8, 8)])), [factor, 1])
@@ -66,7 +67,7 @@ def test_no_draw_looks_closer_than_the_pixels_that_are_left(steps: list[dict[str
         sizes_N2 = geometry.repeat(size, 2000)
         plan = augment.compile(made).train_plan(sizes_N2, np.arange(2000), 0)
         least = np.linalg.svd(plan.matrices_N33[:, :2, :2], compute_uv=False).min()
-        factor = Reduction(made).factor(*size)
+        factor = reduction_of(made).factor(*size)
         assert factor == 1 or least / factor >= PIXELS_LEFT * 0.999
 
 
@@ -78,7 +79,7 @@ def test_a_reduced_image_has_the_means_of_blocks(extension: str, channels: int, 
     whole_HWC = image_files.decode(content, channels)
     for factor in (2, 4, 8):
         steps = {"kind": "resize", "size": [min(size) * 2 // (3 * factor)] * 2}
-        found_HWC, found_size = stored_size.decode(content, channels, Reduction(spec(steps)))
+        found_HWC, found_size = stored_size.decode(content, channels, reduction_of(spec(steps)))
         assert found_size == size
         assert found_HWC.shape == (-(-size[0] // factor), -(-size[1] // factor), channels)
         expected_HWC = image_files.reduced(whole_HWC, factor)
@@ -92,7 +93,7 @@ def test_a_turned_jpeg_is_reduced_upright() -> None:
     turned = content[:2] + exif + content[2:]
     upright_HWC = image_files.decode(turned, 3)
     assert upright_HWC.shape == (240, 160, 3)
-    reduction = Reduction(spec({"kind": "resize", "size": [50, 50]}))
+    reduction = reduction_of(spec({"kind": "resize", "size": [50, 50]}))
     found_HWC, size = stored_size.decode(turned, 3, reduction)
     assert (found_HWC.shape, size) == ((120, 80, 3), (240, 160))
     difference = np.abs(found_HWC.astype(int) - image_files.reduced(upright_HWC, 2))

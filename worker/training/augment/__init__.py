@@ -21,8 +21,8 @@ its label with another's, on the device), or a `Normalizing` (it acts on the dev
 - The kinds see sizes, never images: planning needs no data, and nothing here imports torch.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,12 @@ class Plan:
     borders: list[Border | None]
     """For each image; null where nothing beyond the source's edges is shown."""
     pixels: list[PixelStep]
-    """For the whole batch, one after another, behind the resample."""
+    """For the whole batch, one after another, behind the resample. Dataclasses, whose arrays have an entry an image."""
+
+    def part(self, images: slice) -> "Plan":
+        """The plan of some consecutive images: nothing that happens to one depends on the others."""
+        pixels = [replace(step, **_part(step, images)) for step in self.pixels]  # type: ignore[type-var]
+        return Plan(self.matrices_N33[images], self.borders[images], pixels)
 
 
 @dataclass(frozen=True)
@@ -171,11 +176,20 @@ class Pipeline:
         """The images as `plan` says: N x H x W x C, one by one. worker.training.batched makes them all at once."""
         channels = images[0].shape[2] if images else 3
         out_NHWC = np.empty((len(images), *self.size, channels), np.uint8)
-        for number, image in enumerate(images):
-            resample.warp(image, plan.matrices_N33[number], plan.borders[number], out_NHWC[number])
-            for step in plan.pixels:
-                step.run(number, out_NHWC[number])
+        fill(out_NHWC, images, plan)
         return out_NHWC
+
+
+def fill(out_NHWC: Image, images: Iterable[Image], plan: Plan) -> None:
+    """The images as `plan` says. Each is asked for when the one before is done and its memory can be used again: then
+    it is still in the processor's cache."""
+    number = 0
+    for image in images:
+        resample.warp(image, plan.matrices_N33[number], plan.borders[number], out_NHWC[number])
+        for step in plan.pixels:
+            step.run(number, out_NHWC[number])
+        number += 1  # noqa: SIM113 (enumerate would hold the image while the next one is read)
+        del image
 
 
 def compile(spec: JobSpec) -> Pipeline:
@@ -223,6 +237,11 @@ def _joined(steps: Sequence[PixelStep]) -> list[PixelStep]:
         else:
             joined.append(step)
     return joined
+
+
+def _part(step: PixelStep, images: slice) -> dict[str, Any]:
+    """The fields of a step that have an entry for each image, for some of them."""
+    return {name: value[images] for name, value in vars(step).items() if isinstance(value, np.ndarray | list)}
 
 
 def _sizes(images: Sequence[Image]) -> Array:

@@ -6,7 +6,8 @@
         pixels-00000.bin        uint8, H x W x C, one image behind the other, about 64 MiB a file
     DIR/sets/.<name>.lock       held by the one process that builds; says how far it is
     DIR/sets/.<name>.partial/   what it has built so far
-    DIR/folders/<hash>.json     which content a folder had when its files had these names, sizes and times
+    DIR/folders/<hash>.json     which content a folder had when its files had these names, sizes and times, and which of
+                                its files were refused: an entry is shared by folders that refuse different ones
 
 An entry is keyed by content, so a data set is decoded once for all jobs, wherever it lies. Every lock is `flock`: a
 process that is killed lets go of what it held. Pixels are read with `pread`, not mapped: the kernel's page cache shares

@@ -1,18 +1,20 @@
-"""One pass over the files of a data set: checked and hashed in processes that may die of them; what passes is decoded
-as it is trained on, in threads of this one, and written to the cache."""
+"""One pass over the files of a data set: checked, hashed, decoded as they are trained on and written to the cache, all
+by processes that may die of them; this one gives them room and keeps the list."""
 
-import hashlib
 import os
 import shutil
+import threading
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from worker.training import image_check, image_files, stored_size
+from worker.training import image_check, stored_size
 from worker.training.cache.index import Index
-from worker.training.cache.shards import Places, ShardWriter, Slot
+from worker.training.cache.shards import Places, Slot, name
 from worker.training.cache.store import Store
 from worker.training.image_check import Follower
-from worker.training.image_inspection import Look, Seen
+from worker.training.image_looker import Keep
 from worker.training.layouts import Layout
 from worker.training.notes import Tell
 from worker.training.stored_size import Reduction
@@ -54,38 +56,48 @@ class Progress(Follower):
 
 
 class Writing(Progress):
-    """Keeps the images too, as long as there is room for them."""
+    """Has the images kept too, as long as there is room for them. A trouble with the disk ends the keeping, not the
+    check."""
 
-    def __init__(self, channels: int, reduction: Reduction, writer: ShardWriter, tell: Tell, lock: int) -> None:
+    def __init__(self, keep: Keep, make_room: Callable[[int], None], tell: Tell, lock: int) -> None:
+        """`make_room(bytes)` is asked before a file of pixels is begun, and raises OSError where there is none."""
         super().__init__(tell, lock)
+        self.keep = keep
+        self.keeper = self
         self.slots: dict[str, Slot] = {}
         self.trouble: OSError | None = None
-        self._channels = channels
-        self._reduction = reduction
-        self._writer = writer
-        self._folder = ""
+        self._make_room = make_room
+        self._files = 0
+        self._one = threading.Lock()
 
-    def begin(self, layout: Layout) -> None:
-        """See Follower."""
-        super().begin(layout)
-        self._folder = layout.folder
+    def number(self, size_bytes: int) -> int | None:
+        """See Keeper."""
+        with self._one:
+            try:
+                if self.trouble is None:
+                    self._make_room(size_bytes)
+            except OSError as error:
+                self.failed(error)
+            if self.trouble is not None:
+                return None
+            self._files += 1
+            return self._files - 1
 
-    def take(self, name: str, seen: Seen) -> Look:
-        """Decode the very content that passed the check. A trouble with the disk ends the keeping, not the check."""
-        if self.trouble is not None:
-            return seen
-        try:
-            content = image_files.read(self._folder, name)
-            if hashlib.sha256(content).hexdigest() != seen.sha256:
-                return "changed while it was checked"
-            image_HWC, _ = stored_size.decode(content, self._channels, self._reduction)
-            self.slots[name] = self._writer.add(image_HWC)
-        except image_files.Unusable as error:
-            return str(error)
-        except OSError as error:
-            self.trouble = error
-            self._writer.give_back()
-        return seen
+    def kept(self, file: str, slot: Sequence[int]) -> None:
+        """See Keeper."""
+        self.slots[file] = Slot(*slot)
+
+    def complete(self) -> None:
+        """Make what a process did not come to begin before it died: files are counted by their numbers."""
+        for number in range(self._files):
+            Path(self.keep.folder, name(number)).touch()
+
+    def failed(self, error: OSError) -> None:
+        """See Keeper. Frees the room at once, though others may still write a little."""
+        self.trouble = self.trouble or error
+        for each in Path(self.keep.folder).glob("pixels-*"):
+            with suppress(OSError):
+                os.truncate(each, 0)
 
 
 def check(folder: str, bad_image_share: float, tell: Tell) -> Index:
@@ -110,22 +122,21 @@ class Build:
         """
         shutil.rmtree(self._partial, ignore_errors=True)  # of one that was killed
         self._partial.mkdir()
-        writer = ShardWriter(self._partial, lambda size_bytes: self._store.make_room(size_bytes, self._partial))
-        writing = Writing(self._channels, self._reduction, writer, tell, self._lock)
+        keep = Keep(str(self._partial), self._channels, self._reduction.lists)
+        writing = Writing(keep, lambda size: self._store.make_room(size, self._partial), tell, self._lock)
         try:
             index = Index.of(image_check.check(folder, bad_image_share, writing))
-            return index, self._publish(index, writing, writer, tell)
+            return index, self._publish(index, writing, tell)
         finally:
-            writer.abandon()
             shutil.rmtree(self._partial, ignore_errors=True)
 
-    def _publish(self, index: Index, writing: Writing, writer: ShardWriter, tell: Tell) -> Path | None:
+    def _publish(self, index: Index, writing: Writing, tell: Tell) -> Path | None:
         try:
             if writing.trouble:
                 raise writing.trouble
-            writer.close()
+            writing.complete()
             self._store.make_room(0, self._partial)  # the last file was begun before its size was known
-            places = Places.of([writing.slots[name] for name in index.names])
+            places = Places.of([writing.slots[file] for file in index.names])
             reductions = stored_size.digest(self._reduction.factors(index.sizes_N2))
             entry = self._store.publish(self._partial, index, places, self._channels, reductions)
         except OSError as error:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.training import image_check, stored_size
@@ -13,7 +13,7 @@ from worker.training.cache import fingerprint, index, locks
 from worker.training.cache.build import Build, check, unavailable
 from worker.training.cache.index import Index, Unreadable
 from worker.training.cache.shards import Damaged
-from worker.training.cache.store import Entry, Store, discard, open_entry
+from worker.training.cache.store import Entry, Memo, Store, discard, open_entry
 from worker.training.notes import Tell, silent
 from worker.training.stored_size import Reduction
 
@@ -124,18 +124,27 @@ def _store(tell: Tell) -> Store | None:
 
 def _cached(store: Store, wanted: Wanted, tell: Tell) -> Found | None:
     """The right entry, or null. An entry with other reductions has the sizes that say which one is right."""
-    sha256 = wanted.sha256 or store.recall(wanted.root, fingerprint.take(wanted.root).sha256)
+    memo = store.recall(wanted.root)
+    if wanted.sha256 is None and memo and fingerprint.take(wanted.root).sha256 != memo.fingerprint:
+        return None
+    sha256 = wanted.sha256 or (memo.sha256 if memo else None)
     for path in store.known(sha256) if sha256 else ():
         entry = _open(path, tell)
         if entry is None or entry.index.sha256 != sha256:
             continue
-        if _suits(entry, wanted):
-            return Found(entry.index, entry)
-        right = store.path(sha256, wanted.channels, _reductions(entry.index, wanted))
-        other = _open(right, tell)
-        if other and _suits(other, wanted):
-            return Found(other.index, other)
+        if not _suits(entry, wanted):
+            entry = _open(store.path(sha256, wanted.channels, _reductions(entry.index, wanted)), tell)
+        if entry and _suits(entry, wanted):
+            return Found(_refusing(entry.index, memo), entry)
     return None
+
+
+def _refusing(found: Index, memo: Memo | None) -> Index:
+    """With what the folder was found to refuse. Nothing is known of a folder that nobody here has read, or that has
+    changed since: a registered set whose pixels came from another one."""
+    if memo is None or memo.sha256 != found.sha256:
+        return found
+    return replace(found, refused=memo.refused, refused_count=memo.refused_count)
 
 
 def _open(path: Path, tell: Tell) -> Entry | None:
@@ -188,8 +197,9 @@ def _made(store: Store, lock: int, wanted: Wanted, tell: Tell) -> Found:
     before = fingerprint.take(wanted.root)
     build = Build(store, store.sets / f".{_name(wanted)}.partial", lock, wanted.channels, wanted.reduction)
     found, path = build.run(wanted.folder, wanted.bad_image_share, tell)
-    if before.settled and fingerprint.take(wanted.root) == before:
-        store.remember(wanted.root, before.sha256, found.sha256)
+    is_settled = before.settled and fingerprint.take(wanted.root) == before
+    seen = before.sha256 if is_settled else ""
+    store.remember(wanted.root, Memo(seen, found.sha256, found.refused, found.refused_count))
     return Found(found, _open(path, tell) if path else None)
 
 

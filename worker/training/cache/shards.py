@@ -1,8 +1,7 @@
-"""Pixels of many images in few files, written from several threads, read by any number of processes."""
+"""Pixels of many images in few files, written and read by any number of processes."""
 
 import errno
 import os
-import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,14 +38,20 @@ class Slot(NamedTuple):
 
 
 def checksum(pixels: npt.NDArray[np.uint8]) -> int:
-    """CRC-32 of the sums of blocks of 4 KiB, for pixels padded to whole words.
+    """CRC-32 of the sums of blocks of 4 KiB; what is not a whole word is filled up with zeros.
 
     Finds flipped bits, pages that are missing, zero or from elsewhere, and reads memory as fast as it comes: a plain
     CRC-32 takes as long as the augmentation of the image.
     """
-    words = pixels.view(np.uint64)
-    sums = np.add.reduceat(words, np.arange(0, len(words), _BLOCK_WORDS))
-    return zlib.crc32(sums.tobytes(), len(words))
+    count = -(-len(pixels) // _WORD_BYTES)
+    words = pixels[: len(pixels) // _WORD_BYTES * _WORD_BYTES].view(np.uint64)
+    sums = np.zeros(-(-count // _BLOCK_WORDS), np.uint64)
+    if len(words):
+        starts = np.arange(0, len(words), _BLOCK_WORDS)
+        sums[: len(starts)] = np.add.reduceat(words, starts)
+    if count > len(words):
+        sums[-1:] += np.frombuffer(pixels[len(words) * _WORD_BYTES :].tobytes().ljust(_WORD_BYTES, b"\0"), np.uint64)
+    return zlib.crc32(sums.tobytes(), count)
 
 
 def name(number: int) -> str:
@@ -55,55 +60,49 @@ def name(number: int) -> str:
 
 
 class ShardWriter:
-    """Appends images to files in a folder. Thread-safe: places are given out one by one, and written at once."""
+    """Appends images to files in a folder. Several writers, each for one thread, may share a folder: each has files of
+    its own. The files are not synced: what a power cut takes is found by their sizes and the images' checksums."""
 
-    def __init__(self, folder: Path, make_room: Callable[[int], None]) -> None:
-        """`make_room(bytes)` is asked before a file is begun, and raises OSError where there is none."""
-        self._folder = folder
-        self._make_room = make_room
-        self._lock = threading.Lock()
-        self._files: list[int] = []
+    def __init__(self, folder: str | Path, next_number: Callable[[int], int]) -> None:
+        """`next_number(bytes)`: of a file that nobody else writes, to be begun with so many bytes; it may raise OSError
+        where there is no room. Raises OSError."""
+        # Held open: should somebody remove the folder and make it anew, nothing is written into theirs.
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._next_number = next_number
+        self._file = self._number = -1
         self._end = SHARD_BYTES
 
     def add(self, image_HWC: Image) -> Slot:
         """Write one image. Raises OSError."""
-        padded = np.zeros(-(-image_HWC.nbytes // _WORD_BYTES) * _WORD_BYTES, np.uint8)
-        padded[: image_HWC.nbytes] = image_HWC.reshape(-1)
-        shard, start, file = self._place(len(padded))
-        written = 0
-        while written < len(padded):
-            written += os.pwrite(file, padded.data[written:], start + written)
+        pixels = image_HWC.reshape(-1)
+        size_bytes = -(-len(pixels) // _WORD_BYTES) * _WORD_BYTES
+        if self._file < 0 or self._end + size_bytes > SHARD_BYTES:
+            self._begin(size_bytes)
+        start, self._end = self._end, self._end + size_bytes
+        self._write(pixels.data, start)
+        self._write(memoryview(bytes(size_bytes - len(pixels))), start + len(pixels))
         height, width = image_HWC.shape[:2]
-        return Slot(shard, start, height, width, checksum(padded))
+        return Slot(self._number, start, height, width, checksum(pixels))
 
     def close(self) -> None:
-        """Make all of it durable. Nobody may write any more. Raises OSError."""
-        for file in self._files:
-            os.fsync(file)
-        self.abandon()
+        """Let go of file and folder."""
+        for descriptor in (self._file, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._folder = -1
 
-    def give_back(self) -> None:
-        """Free the room, though other threads may still write."""
-        with self._lock:
-            for file in self._files:
-                os.ftruncate(file, 0)
+    def _begin(self, size_bytes: int) -> None:
+        number = self._next_number(size_bytes)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        file = os.open(name(number), flags, 0o644, dir_fd=self._folder)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._number, self._end = file, number, 0
 
-    def abandon(self) -> None:
-        """Let go of the files. Nobody may write any more."""
-        with self._lock:
-            while self._files:
-                os.close(self._files.pop())
-            self._end = SHARD_BYTES
-
-    def _place(self, size_bytes: int) -> tuple[int, int, int]:
-        with self._lock:
-            if not self._files or self._end + size_bytes > SHARD_BYTES:
-                self._make_room(size_bytes)
-                path = self._folder / name(len(self._files))
-                self._files.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-                self._end = 0
-            start, self._end = self._end, self._end + size_bytes
-            return len(self._files) - 1, start, self._files[-1]
+    def _write(self, data: memoryview, start: int) -> None:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(self._file, data[written:], start + written)
 
 
 @dataclass(frozen=True)

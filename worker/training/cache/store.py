@@ -7,9 +7,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from app.contract.datasets import RefusedFile
+from app.contract.faults import Point, reach
 from worker.training.cache import index, locks
 from worker.training.cache.index import Index, Unreadable
 from worker.training.cache.shards import Damaged, Places, ShardReader, name
@@ -83,6 +86,18 @@ def discard(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+class Memo(NamedTuple):
+    """What is known of a folder by its path. Files that were refused are the folder's own: an entry belongs to all
+    folders with the same usable files."""
+
+    fingerprint: str
+    """Of the folder when it was read; empty where it may have changed meanwhile."""
+    sha256: str
+    """Of its content."""
+    refused: list[RefusedFile]
+    refused_count: int
+
+
 class Store:
     """Entries on one disk of a worker, no more than the quota."""
 
@@ -111,14 +126,17 @@ class Store:
         return self.sets / f"{sha256[:32]}-{channels}-{reductions[:16] or 'whole'}"
 
     def publish(self, partial: Path, found: Index, places: Places, channels: int, reductions: str) -> Path:
-        """Give what was built its name. Raises OSError."""
+        """Give what was built its name. Raises OSError.
+
+        Nothing is synced: waiting for the disk took half of a first epoch. What a power cut takes is found when the
+        entry is opened, by sizes and the index's hash, or when an image is read, by its checksum.
+        """
         shards = [file.stat().st_size for file in sorted(partial.glob("pixels-*.bin"))]
-        found.write(partial / _INDEX, places.columns())
+        replace(found, refused=[], refused_count=0).write(partial / _INDEX, places.columns())
         digest = hashlib.sha256((partial / _INDEX).read_bytes()).hexdigest()
         said = {"index_sha256": digest, "channels": channels, "reductions": reductions, "shards": shards}
         (partial / _ENTRY).write_text(json.dumps(said))
-        for path in (partial / _INDEX, partial / _ENTRY, partial):
-            _sync(path)
+        reach(Point.CACHED_BEFORE_RENAME)
         final = self.path(found.sha256, channels, reductions)
         if (final / _ENTRY).exists():
             shutil.rmtree(partial)  # another job was faster, from the same files elsewhere
@@ -126,23 +144,24 @@ class Store:
         if final.exists():
             discard(final)  # somebody removed a part of it
         partial.rename(final)
-        _sync(self.sets)
         return final
 
-    def recall(self, folder: str, fingerprint: str) -> str | None:
-        """The content that a folder with that fingerprint was found to have."""
+    def recall(self, folder: str) -> Memo | None:
+        """What a folder was found to have."""
         try:
             said = json.loads(self._memo(folder).read_bytes())
-            return str(said["sha256"]) if said["fingerprint"] == fingerprint else None
+            refused = [RefusedFile.model_validate(each) for each in said["refused"]]
+            return Memo(str(said["fingerprint"]), str(said["sha256"]), refused, int(said["refused_count"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def remember(self, folder: str, fingerprint: str, sha256: str) -> None:
+    def remember(self, folder: str, memo: Memo) -> None:
         """For the next time; a disk that is full forgets it."""
         file = self._memo(folder)
         part = file.with_name(f".{file.name}.{os.getpid()}")
+        said = memo._asdict() | {"refused": [each.model_dump() for each in memo.refused]}
         with suppress(OSError):
-            part.write_text(json.dumps({"fingerprint": fingerprint, "sha256": sha256}))
+            part.write_text(json.dumps(said))
             part.replace(file)
 
     def make_room(self, more_bytes: int, mine: Path) -> None:
@@ -185,14 +204,6 @@ class Store:
             lock.unlink(missing_ok=True)
         os.close(hold)
         return not path.exists()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _size(path: Path) -> int:

@@ -13,6 +13,7 @@ from worker.training import data, image_files, stored_size
 from worker.training.cache.index import Index
 from worker.training.cache.obtain import Found, Wanted, known_index, obtain, told_damaged
 from worker.training.cache.shards import Damaged
+from worker.training.closest_look import reduction_of
 from worker.training.data import Listing, Opened
 from worker.training.image_folder import Layout, bad, survey
 from worker.training.images import Image, Images, Read, Remembered
@@ -71,7 +72,7 @@ class ImageFolder:
             self._folder,
             self._sha256,
             channels,
-            Reduction(order.spec),
+            reduction_of(order.spec),
             order.bad_image_share,
             Path(order.paths.run_dir),
         )

@@ -9,8 +9,8 @@ from typing import Any
 from app.contract.job import JobSpec
 from tests.support.image_sets import image_folder
 from worker.training.cache.obtain import Found, Wanted, obtain
+from worker.training.closest_look import reduction_of
 from worker.training.data import LoadedData
-from worker.training.stored_size import Reduction
 
 SETTLE_S = 0.2
 """Files younger than a tick of the kernel's clock are not recognised the next time: they might still change."""
@@ -43,7 +43,7 @@ def settled_folder(folder: Path, counts: dict[str, int]) -> Path:
 
 
 def wanted(folder: Path, run_dir: Path, sha256: str | None = None, channels: int = 3, **spec: Any) -> Wanted:
-    reduction = Reduction(JobSpec.model_validate(SPEC | spec))
+    reduction = reduction_of(JobSpec.model_validate(SPEC | spec))
     return Wanted(str(folder), sha256, channels, reduction, 0.01, run_dir)
 
 

@@ -1,6 +1,6 @@
-"""The pass that fills the cache: no file is decoded here that has not been decoded before by a process that may die."""
+"""The pass that fills the cache: each file is read and decoded once, by a process that may die of it."""
 
-import os
+import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +9,8 @@ import pytest
 
 from tests.support.image_sets import encoded, order, picture, write
 from tests.worker.training.cache.places import Heard, entries, obtained, pixels, settled_folder, wanted
-from worker.training import data, image_inspection
-from worker.training.cache.build import Writing
-from worker.training.cache.shards import ShardWriter
-from worker.training.image_check import inspect
-from worker.training.image_folder import survey
-from worker.training.image_inspection import Limits, Seen
+from worker.training import data, image_files, image_inspection
+from worker.training.image_inspection import Limits
 
 pytestmark = pytest.mark.timeout(600)  # processes that load OpenCV
 FOLDER = {"kind": "folder", "path": "set"}
@@ -23,12 +19,23 @@ CRASHING = """
 import os, sys
 from worker.training import image_looker
 look = image_looker._look
-def hostile(folder, name, memory_bytes):
+def hostile(folder, name, *rest):
     if "crash" in name:
         os.abort()
-    return look(folder, name, memory_bytes)
+    return look(folder, name, *rest)
 image_looker._look = hostile
-image_looker.main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+image_looker.main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:])
+"""
+CHANGING = """
+import os, sys
+from worker.training import image_files, image_looker
+read = image_files.read
+def once(folder, name):
+    content = read(folder, name)
+    os.truncate(f"{folder}/{name}", 0)
+    return content
+image_files.read = once
+image_looker.main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:])
 """
 
 
@@ -47,20 +54,21 @@ def test_a_file_that_kills_its_decoder_is_refused_by_name_and_the_cache_is_built
     assert len(entries(cache)) == 1
 
 
-def test_a_file_that_changes_between_its_check_and_its_decoding_is_refused(tmp_path: Path) -> None:
+def test_what_is_kept_is_what_was_hashed_though_the_file_changes_meanwhile(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = settled_folder(tmp_path / "set", {"a": 2, "b": 2})
-    layout, looks = survey(str(folder)), inspect(str(folder)).looks
-    writer, lock = ShardWriter(tmp_path, lambda _: None), os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
-    writing = Writing(3, wanted(folder, tmp_path).reduction, writer, Heard(), lock)
-    writing.begin(layout)
-    write(folder / "a" / "1.png", encoded(picture(99), ".png"))
-    (folder / "b" / "0.png").unlink()
-    taken = [writing.take(name, look) for name, look in zip(layout.names, looks, strict=True) if isinstance(look, Seen)]
-    writer.abandon()
-    os.close(lock)
-    assert [taken[0], taken[3]] == [looks[0], looks[3]]
-    assert taken[1:3] == ["changed while it was checked", "cannot be read: No such file or directory"]
-    assert sorted(writing.slots) == ["a/0.png", "b/1.png"]
+    contents = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.png")}
+    program = (sys.executable, str(write(tmp_path / "program.py", CHANGING.encode())))
+    monkeypatch.setattr(image_inspection, "Limits", lambda: Limits(program=program))
+    found, heard = obtained(wanted(folder, tmp_path / "1"))
+    assert heard.codes == ["data_cached"]
+    assert found.entry
+    reader = found.entry.reader()
+    for index, name in enumerate(found.index.names):
+        assert found.index.contents_N32[index].tobytes() == hashlib.sha256(contents[name]).digest()
+        assert (reader.read(index) == image_files.decode(contents[name], 3)).all()
+        assert (folder / name).stat().st_size == 0
 
 
 def test_what_does_not_keep_reads_what_is_kept_and_adds_nothing(cache: Path, tmp_path: Path) -> None:

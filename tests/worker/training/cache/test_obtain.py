@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from app.contract.failures import FailureCode
-from tests.support.image_sets import encoded, order, picture, write
+from tests.support.image_sets import encoded, image_folder, order, picture, write
 from tests.worker.training.cache.places import (
+    SETTLE_S,
     Heard,
     blind,
     entries,
@@ -86,6 +87,31 @@ def test_two_folders_with_the_same_content_share_an_entry(cache: Path, tmp_path:
     for name in ("one", "other"):
         obtained(wanted(settled_folder(tmp_path / name, {"a": 3, "b": 2}), tmp_path / f"run {name}"))
     assert len(entries(cache)) == 1
+
+
+def test_folders_that_share_an_entry_refuse_their_own_files(cache: Path, tmp_path: Path) -> None:
+    bad = {"one": {"a/bad.png": b"bad"}, "other": {"b/empty.jpg": b"", "b/text.jpg": b"text"}, "none": {}}
+    for name, files in bad.items():
+        folder = image_folder(tmp_path / name, {"a": 60, "b": 60})
+        for file, content in files.items():
+            write(folder / file, content)
+    time.sleep(SETTLE_S)
+    pinned = ""
+    for turn, code in (("first", "data_cached"), ("again", "")):
+        for name, files in bad.items():
+            want = replace(wanted(tmp_path / name, tmp_path / f"{name} {turn}"), bad_image_share=0.1)
+            found, heard = obtained(want)
+            assert heard.codes == [code] * bool(code)
+            assert [each.name for each in found.index.refused] == list(files)
+            assert found.index.refused_count == len(files)
+            pinned = found.index.sha256
+    assert len(entries(cache)) == 1
+    for name, files in bad.items():
+        found, _ = obtained(replace(wanted(tmp_path / name, tmp_path / f"{name} pinned", pinned), bad_image_share=0.1))
+        assert [each.name for each in found.index.refused] == list(files)
+    moved = (tmp_path / "one").rename(tmp_path / "moved")
+    found, heard = obtained(wanted(moved, tmp_path / "moved run", pinned))
+    assert (heard.codes, found.index.refused, found.index.refused_count) == ([], [], 0)
 
 
 def test_channels_and_sizes_have_entries_of_their_own_but_specs_that_read_alike_share(

@@ -1,5 +1,6 @@
 """Pixels that come back as they were, or not at all."""
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,20 +19,26 @@ def image(index: int, height: int = 37, width: int = 11, channels: int = 3) -> s
     return np.random.default_rng(index).integers(0, 256, (height + index % 5, width, channels), np.uint8)
 
 
-def written(folder: Path, count: int, channels: int = 3) -> Places:
-    writer = ShardWriter(folder, lambda _size_bytes: None)
-    with ThreadPoolExecutor(4) as pool:
-        slots = list(pool.map(lambda index: writer.add(image(index, channels=channels)), range(count)))
-    writer.close()
-    return Places.of(slots)
+def written(folder: Path, count: int, channels: int = 3, writers: int = 1) -> Places:
+    numbers = itertools.count()
+
+    def write(first: int) -> list[shards.Slot]:
+        writer = ShardWriter(folder, lambda _size_bytes: next(numbers))
+        slots = [writer.add(image(index, channels=channels)) for index in range(first, count, writers)]
+        writer.close()
+        return slots
+
+    with ThreadPoolExecutor(writers) as pool:
+        parts = list(pool.map(write, range(writers)))
+    return Places.of([parts[index % writers][index // writers] for index in range(count)])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_many_threads_write_and_every_image_comes_back(
+def test_several_writers_share_a_folder_and_every_image_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int
 ) -> None:
     monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
-    places = written(tmp_path, 100, channels)
+    places = written(tmp_path, 100, channels, writers=4)
     files = sorted(tmp_path.iterdir())
     assert len(files) > 1
     assert all(file.stat().st_size <= 20_000 for file in files)
@@ -72,6 +79,26 @@ def test_any_single_bit_changes_the_checksum(words: int, place: int, bit: int) -
     before = checksum(pixels)
     pixels[place % len(pixels)] ^= 1 << bit
     assert checksum(pixels) != before
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 4095, 4096, 4097, 4104, 10_001])
+def test_the_checksum_is_that_of_pixels_filled_up_with_zeros(size: int) -> None:
+    pixels = np.random.default_rng(size).integers(0, 256, size, np.uint8)
+    padded = np.zeros(-(-size // 8) * 8, np.uint8)
+    padded[:size] = pixels
+    assert checksum(pixels) == checksum(padded)
+
+
+def test_nothing_is_written_into_a_folder_that_took_the_place_of_another(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    writer = ShardWriter(folder, lambda _size_bytes: 0)
+    folder.rmdir()
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError):
+        writer.add(image(0))
+    assert list(folder.iterdir()) == []
+    writer.close()
 
 
 def test_pages_that_change_places_or_are_zero_change_the_checksum() -> None:
