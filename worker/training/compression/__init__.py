@@ -110,12 +110,17 @@ def _apply(model: nn.Module, method: Compression, pointer: str, image_size: Sequ
 
 
 def _nothing_to_do(kind: str, reasons: Mapping[str, str]) -> str:
-    counts: dict[str, int] = {}
-    for reason in reasons.values():
-        counts[reason] = counts.get(reason, 0) + 1
-    found = "; ".join(f"{count} kept: {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
+    kept: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        kept.setdefault(reason, []).append(name)
+    most_first = sorted(kept.items(), key=lambda item: -len(item[1]))
+    found = "; ".join(f"{_some(names)} kept: {reason}" for reason, names in most_first)
     found = found[:800] or "it has no layer to look at"
     return f"{kind} fits no layer of this network ({found}): remove it, or change the model."
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _macs_unless_broken(
