@@ -65,11 +65,17 @@ class WarmParent:
         time_left_s: float | None = None,
         spare_bytes: int | None = None,
         resume_older: Sequence[Path] = (),
+        teacher: Path | None = None,
         **environment: str,
     ) -> Run:
         """`meanwhile` is called with the launcher's process id. `spare_bytes`: what each process may allocate."""
         older = [str(each) for each in resume_older]
-        paths = Paths(run_dir=str(folder), resume=str(resume) if resume else None, resume_older=older)
+        paths = Paths(
+            run_dir=str(folder),
+            resume=str(resume) if resume else None,
+            resume_older=older,
+            teacher=str(teacher) if teacher else None,
+        )
         order = RunOrder(spec=JobSpec.model_validate(spec).resolved(), paths=paths, time_left_s=time_left_s)
         request = {"order": order.model_dump(mode="json"), "environment": environment, "spare_bytes": spare_bytes}
         assert self.process.stdin

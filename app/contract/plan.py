@@ -24,6 +24,15 @@ class LayerChange(BaseModel):
     parameters_after: int
 
 
+class TeacherCost(BaseModel):
+    """What a teacher adds to training; it is no part of the network that is shipped."""
+
+    job: str = Field(description="The job whose network it is.")
+    parameters: int
+    macs: int = Field(description="Multiply-accumulates of one image, in every step, beside the network's own.")
+    memory_bytes: int = Field(description="Its weights and what passes through it; part of the plan's `memory_bytes`.")
+
+
 class Plan(BaseModel):
     """What a job will do: its networks before and after compression, its steps and its memory."""
 
@@ -38,4 +47,5 @@ class Plan(BaseModel):
     memory_bytes: int = Field(
         description="Estimated peak of one training process: weights, gradients, optimizer, activations."
     )
+    teacher: TeacherCost | None = Field(None, description="With `distillation`.")
     warnings: list[str] = []

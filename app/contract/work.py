@@ -57,6 +57,7 @@ class Paths(Message):
     dataset_sha256: str | None = Field(None, description="Of a registered set's facts; another content is refused.")
     dataset_files: str | None = Field(None, description="Of a registered set: its table of files, files.csv.")
     model: str | None = Field(None, description="Folder with model.json and model.safetensors to start from.")
+    teacher: str | None = Field(None, description="Folder of the same files of the network to learn from.")
     resume: str | None = Field(None, description="Folder of the checkpoint to go on from.")
     resume_older: list[str] = Field(
         [], description="Folders of those saved before it, newest first, should it be damaged."

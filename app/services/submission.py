@@ -1,6 +1,6 @@
 """What a spec refers to, found before a job is accepted. What only a network can tell comes later."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract import file_table
-from app.contract.data import Builtin, Folder, Registered
+from app.contract.compression import Distillation
+from app.contract.data import Builtin, Data, Folder, Registered
 from app.contract.job import JobSpec
 from app.contract.models import Checkpoint
 from app.contract.states import JobState
@@ -31,24 +32,37 @@ class References:
     dataset_id: str | None = None
     dataset_path: str | None = None
     model_job: str | None = None
+    teacher_job: str | None = None
     dataset_sha256: str | None = None
 
 
 def resolve(session: Session, spec: JobSpec) -> References:
     """The things that the spec names, or `InvalidSpec` with the pointer to the one that is not as it must be.
 
-    In a writing transaction they cannot be deleted before it ends.
+    In a writing transaction they cannot be deleted before it ends. The data set is locked first: deleting one locks the
+    set and then the jobs that name it, and two orders deadlock.
     """
-    model_job = _checked_model(session, spec.model.job) if isinstance(spec.model, Checkpoint) else None
-    match spec.dataset:
+    found = _dataset(session, spec.dataset)
+    model_job = _checked_model(session, spec.model.job, "/model/job") if isinstance(spec.model, Checkpoint) else None
+    return replace(found, model_job=model_job, teacher_job=_teacher(session, spec))
+
+
+def _dataset(session: Session, dataset: Data) -> References:
+    match dataset:
         case Registered(id=dataset_id):
             row = _registered(session, dataset_id)
-            return References(dataset_id, str(row.path), model_job, row.sha256)
+            return References(dataset_id, str(row.path), dataset_sha256=row.sha256)
         case Folder(path=path):
-            folder = checked_folder(settings_of(session), path, "/dataset/path")
-            return References(None, str(folder), model_job)
+            return References(dataset_path=str(checked_folder(settings_of(session), path, "/dataset/path")))
         case Builtin():
-            return References(None, None, model_job)
+            return References()
+
+
+def _teacher(session: Session, spec: JobSpec) -> str | None:
+    for index, method in enumerate(spec.compression):
+        if isinstance(method, Distillation):
+            return _checked_model(session, method.job, f"/compression/{index}/job")
+    return None
 
 
 def paths(
@@ -63,6 +77,7 @@ def paths(
         dataset_sha256=row.sha256 if row else None,
         dataset_files=_table(settings, row) if row else None,
         model=_model_folder(session, settings, refers.model_job) if refers.model_job else None,
+        teacher=_model_folder(session, settings, refers.teacher_job) if refers.teacher_job else None,
         resume=saved[0] if saved else None,
         resume_older=saved[1:],
         weights=str(settings.weights_dir),
@@ -84,13 +99,13 @@ def _registered(session: Session, dataset_id: str) -> Row[Any]:
     return row
 
 
-def _checked_model(session: Session, job_id: str) -> str:
+def _checked_model(session: Session, job_id: str, pointer: str) -> str:
     row = jobs.keep(session, job_id)
     if row is None:
-        raise InvalidSpec.at("/model/job", "unknown_job", "There is no such job.")
+        raise InvalidSpec.at(pointer, "unknown_job", "There is no such job.")
     if row.state != JobState.SUCCEEDED:
-        detail = f"That job is {row.state}: only a succeeded job leaves a model to start from."
-        raise InvalidSpec.at("/model/job", "job_not_succeeded", detail)
+        detail = f"That job is {row.state}: only a succeeded job leaves a model to start from or to learn from."
+        raise InvalidSpec.at(pointer, "job_not_succeeded", detail)
     return job_id
 
 

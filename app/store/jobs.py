@@ -153,8 +153,8 @@ def relabel(session: Session, row: JobRow) -> None:
 
 
 def is_needed(session: Session, job_id: str) -> bool:
-    """Whether a job that is not over starts from this job's model or checkpoint."""
-    reads = or_(jobs.c.model_job == job_id, jobs.c.resume_job == job_id)
+    """Whether a job that is not over starts from this job's model or checkpoint, or learns from its model."""
+    reads = or_(jobs.c.model_job == job_id, jobs.c.teacher_job == job_id, jobs.c.resume_job == job_id)
     return bool(session.execute(select(exists().where(reads, jobs.c.state.not_in(FINAL)))).scalar())
 
 

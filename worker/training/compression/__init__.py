@@ -1,12 +1,13 @@
 """Compression: transformations of a network that make it smaller, applied in the order of the spec, each reported.
 
-To add a kind: a class in app/contract/compression/, a file of its name here with `build(spec) -> Transformation`, and
-tests/worker/training/compression/test_<kind>.py. What kinds share lies in `_<name>.py` files.
+To add a kind: a class in app/contract/compression/, a file of its name here with `build(spec) -> Transformation`, or
+`-> LoopMethod` for what acts while the network is trained, and tests/worker/training/compression/test_<kind>.py. What
+kinds share lies in `_<name>.py` files.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from app.contract.compression import Compression
 from app.contract.plan import LayerChange
 from worker.training import plugins, shapes
 from worker.training.architecture import Applied, Sizes, note, seeded
+from worker.training.attached import Attached, Course, Methods
 from worker.training.compression._flow import Flow, observe
 from worker.training.errors import bad_spec
 
@@ -60,6 +62,59 @@ class Transformation(Protocol):
         """Give a fresh network the form that `change` gave, whatever its weights: they are loaded afterwards."""
 
 
+@runtime_checkable
+class LoopMethod(Protocol):
+    """A method that acts while the network is trained. What is exported is the network without it."""
+
+    def choose(self, model: nn.Module, scene: Scene) -> Choice | None:
+        """Look only, at the network as all transformations left it. Null: it has nothing to do with single layers.
+
+        Raises `bad_spec` for a choice that the spec asks for by name and that is not possible.
+        """
+
+    def attach(self, model: nn.Module, layers: Sequence[str], course: Course) -> Attached:
+        """Take part in the training of `model` from now on, at the layers chosen: until `detach`.
+
+        Neither parameters nor buffers of the network change, nor their names. Called when the network is on its device,
+        in its precision, and wrapped by the ranks. Raises `bad_spec`.
+        """
+
+
+def attach(
+    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int, course: Course
+) -> Methods:
+    """Hang the methods of the loop on a network that `compress` has changed. On the meta device too, for its memory."""
+    attached = Methods()
+    for method, built, scene in _in_loop(model, methods, image_size, channels):
+        choice = built.choose(model, scene)
+        layers = choice.layers if choice else []
+        attached.attached[method.kind] = built.attach(model, layers, replace(course, pointer=scene.pointer))
+    return attached
+
+
+def _in_loop(
+    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int
+) -> list[tuple[Compression, LoopMethod, Scene]]:
+    every = [(index, method, plugins.build("compression", method)) for index, method in enumerate(methods)]
+    found = [(index, method, built) for index, method, built in every if isinstance(built, LoopMethod)]
+    if not found:
+        return []
+    flow = observe(model, image_size, channels)
+    return [(method, built, Scene(f"/compression/{index}", channels, flow)) for index, method, built in found]
+
+
+def _said(
+    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int
+) -> Iterator[LayerChange]:
+    """What the methods of the loop will do, layer by layer; no layer gets other parameters."""
+    for method, built, scene in _in_loop(model, methods, image_size, channels):
+        choice = built.choose(model, scene)
+        if choice and not choice.layers:
+            raise bad_spec(scene.pointer, _nothing_to_do(method.kind, choice.reasons), "no_layer_fits")
+        for name, reason in choice.reasons.items() if choice else ():
+            yield _change(model, method.kind, name, _parameters(model.get_submodule(name)), reason)
+
+
 def compress(
     model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int, seed: int = 0
 ) -> list[LayerChange]:
@@ -72,13 +127,15 @@ def compress(
     for index, method in enumerate(methods):
         with seeded(seed, f"compression/{index}"):
             changes += _apply(model, method, f"/compression/{index}", image_size, channels)
-    return changes
+    return [*changes, *_said(model, methods, image_size, channels)]
 
 
 def _apply(
     model: nn.Module, method: Compression, pointer: str, image_size: Sequence[int], channels: int
 ) -> list[LayerChange]:
-    transformation: Transformation = plugins.build("compression", method)
+    transformation: Transformation | LoopMethod = plugins.build("compression", method)
+    if isinstance(transformation, LoopMethod):
+        return []
     choice = transformation.choose(model, Scene(pointer, channels, observe(model, image_size, channels)))
     if not choice.layers:
         raise bad_spec(pointer, _nothing_to_do(method.kind, choice.reasons), "no_layer_fits")
@@ -94,7 +151,7 @@ def _nothing_to_do(kind: str, reasons: Mapping[str, str]) -> str:
     for reason in reasons.values():
         counts[reason] = counts.get(reason, 0) + 1
     found = "; ".join(f"{count} kept: {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
-    found = found[:800] or "it has no convolutions"
+    found = found[:800] or "it has none of the kind that it could fit"
     return f"{kind} fits no layer of this network ({found}): remove it, or change the model."
 
 

@@ -19,7 +19,7 @@ def unusual(name: str, layer: nn.Conv2d, scene: Scene) -> str:
     """Why no method may replace this convolution; empty when it is an ordinary dense one."""
     if layer.groups != 1:
         return f"it has {layer.groups} groups already"
-    if not _computes_as_torch_does(layer):
+    if not computes_as_torch_does(layer):
         return f"its class {type(layer).__name__} computes its weights or its output in its own way"
     if parametrize.is_parametrized(layer):
         return "its weights are computed by a parametrization"
@@ -65,14 +65,14 @@ def replace(model: nn.Module, names: Iterable[str], make: Callable[[str, nn.Modu
             model.set_submodule(alias, new)
 
 
-def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str) -> set[str]:
+def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str, what: str = "convolution") -> set[str]:
     """The layers that any pattern matches. Raises `bad_spec` at `<pointer>/<i>` for a pattern that matches none."""
     names = list(layers)
     matched: set[str] = set()
     for index, pattern in enumerate(patterns):
         hits = [name for name in names if matches(name, pattern)]
         if not hits:
-            detail = f"No convolution of the network is called '{pattern}'. Some are: {', '.join(names[:5])}."
+            detail = f"No {what} of the network is called '{pattern}'. Some are: {', '.join(names[:5])}."
             raise bad_spec(f"{pointer}/{index}", detail, "matches_nothing")
         matched.update(hits)
     return matched
@@ -83,7 +83,7 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
-def _computes_as_torch_does(layer: nn.Conv2d) -> bool:
+def computes_as_torch_does(layer: nn.Conv2d) -> bool:
     """A subclass that standardises its weights would lose that silently; timm's `same` padding is known and kept."""
     if type(layer) is Conv2dSame:
         return True
