@@ -47,7 +47,8 @@ class FromTeacher:
         if order.paths.teacher is None:
             raise bad_spec(here, f"The files of {self.spec.job} are not on this worker.", "model_missing")
         try:
-            teacher, card = rebuild(Path(order.paths.teacher))
+            with architecture.seeded(0, "teacher"):  # random weights are drawn before those of the file come
+                teacher, card = rebuild(Path(order.paths.teacher))
         except BrokenModel as error:
             raise bad_spec(here, f"The model of {self.spec.job} cannot be used: {error}", "model_broken") from error
         if list(card.classes) != list(classes):
