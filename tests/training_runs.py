@@ -56,7 +56,7 @@ class WarmParent:
 
     process: subprocess.Popen[str]
 
-    def run(
+    def run(  # noqa: PLR0917 - most are given by name
         self,
         spec: dict[str, Any],
         folder: Path,
@@ -66,6 +66,7 @@ class WarmParent:
         spare_bytes: int | None = None,
         resume_older: Sequence[Path] = (),
         model: Path | None = None,
+        teacher: Path | None = None,
         **environment: str,
     ) -> Run:
         """`meanwhile` is called with the launcher's process id. `spare_bytes`: what each process may allocate.
@@ -78,6 +79,7 @@ class WarmParent:
             resume=str(resume) if resume else None,
             resume_older=older,
             model=str(model) if model else None,
+            teacher=str(teacher) if teacher else None,
         )
         order = RunOrder(spec=JobSpec.model_validate(spec).resolved(), paths=paths, time_left_s=time_left_s)
         request = {"order": order.model_dump(mode="json"), "environment": environment, "spare_bytes": spare_bytes}

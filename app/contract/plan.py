@@ -40,6 +40,15 @@ class MethodEffect(BaseModel):
     macs_after: int = Field(ge=0, le=2**53)
 
 
+class TeacherCost(BaseModel):
+    """What a teacher adds to training; it is no part of the network that is shipped."""
+
+    job: str = Field(description="The job whose network it is.")
+    parameters: int
+    macs: int = Field(description="Multiply-accumulates of one image, in every step, beside the network's own.")
+    memory_bytes: int = Field(description="Its weights and what passes through it; part of the plan's `memory_bytes`.")
+
+
 class Plan(BaseModel):
     """What a job will do: its networks before and after compression, its steps and its memory."""
 
@@ -55,4 +64,5 @@ class Plan(BaseModel):
     memory_bytes: int = Field(
         description="Estimated peak of one training process: weights, gradients, optimizer, activations."
     )
+    teacher: TeacherCost | None = Field(None, description="With `distillation`.")
     warnings: list[str] = []

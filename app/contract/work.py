@@ -58,6 +58,7 @@ class Paths(Message):
     dataset_files: str | None = Field(None, description="Of a registered set: its table of files, files.csv.")
     model: str | None = Field(None, description="Folder with model.json and model.safetensors to start from.")
     baseline: str | None = Field(None, description="The same of the job that this one is compared with.")
+    teacher: str | None = Field(None, description="Folder of the same files of the network to learn from.")
     resume: str | None = Field(None, description="Folder of the checkpoint to go on from.")
     resume_older: list[str] = Field(
         [], description="Folders of those saved before it, newest first, should it be damaged."

@@ -40,6 +40,7 @@ def create(
         dataset_path=refers.dataset_path,
         dataset_sha256=refers.dataset_sha256,
         model_job=refers.model_job,
+        teacher_job=refers.teacher_job,
         baseline_job=refers.baseline_job,
         cloned_from=cloned_from,
         resume_job=resume_job,

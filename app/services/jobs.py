@@ -117,7 +117,8 @@ def delete(session: Session, job_id: str) -> None:
     if row.state not in FINAL:
         raise Conflict("The job is not over: cancel it first.", state=row.state)
     if jobs.is_needed(session, job_id):
-        raise Conflict("A job that is not over needs this one's model or checkpoint.", state=row.state)
+        why = "A job that is not over starts from this one, learns from it or is compared with it."
+        raise Conflict(why, state=row.state)
     jobs.remove(session, job_id)
     folder = settings_of(session).job_dir(job_id)
     after_commit(session, partial(shutil.rmtree, folder, ignore_errors=True))

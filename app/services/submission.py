@@ -8,7 +8,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract import file_table
-from app.contract.data import Builtin, Folder, Registered
+from app.contract.compression import Distillation
+from app.contract.data import Builtin, Data, Folder, Registered
 from app.contract.failures import FailureCode
 from app.contract.job import JobSpec
 from app.contract.models import Checkpoint
@@ -34,6 +35,7 @@ class References:
     dataset_id: str | None = None
     dataset_path: str | None = None
     model_job: str | None = None
+    teacher_job: str | None = None
     dataset_sha256: str | None = None
     baseline_job: str | None = None
 
@@ -41,18 +43,19 @@ class References:
 def resolve(session: Session, spec: JobSpec) -> References:
     """The things that the spec names, or `InvalidSpec` with the pointer to the one that is not as it must be.
 
-    In a writing transaction they cannot be deleted before it ends.
+    In a writing transaction they cannot be deleted before it ends. The data set is locked first: deleting one locks the
+    set and then the jobs that name it, and two orders deadlock.
     """
-    refers = _data(session, spec)  # the data set is locked before jobs, as whoever deletes one does
-    if isinstance(spec.model, Checkpoint):
-        refers = replace(refers, model_job=_model_of(session, spec.model.job, "/model/job").id)
+    found = _dataset(session, spec.dataset)
+    model_job = _model_of(session, spec.model.job, "/model/job").id if isinstance(spec.model, Checkpoint) else None
+    found = replace(found, model_job=model_job, teacher_job=_teacher(session, spec))
     if isinstance(spec.baseline, JobBaseline):
-        refers = replace(refers, baseline_job=_checked_baseline(session, spec.baseline.job, refers))
-    return refers
+        found = replace(found, baseline_job=_checked_baseline(session, spec.baseline.job, found))
+    return found
 
 
-def _data(session: Session, spec: JobSpec) -> References:
-    match spec.dataset:
+def _dataset(session: Session, dataset: Data) -> References:
+    match dataset:
         case Registered(id=dataset_id):
             row = _registered(session, dataset_id)
             return References(dataset_id, str(row.path), dataset_sha256=row.sha256)
@@ -60,6 +63,13 @@ def _data(session: Session, spec: JobSpec) -> References:
             return References(dataset_path=str(checked_folder(settings_of(session), path, "/dataset/path")))
         case Builtin():
             return References()
+
+
+def _teacher(session: Session, spec: JobSpec) -> str | None:
+    for index, method in enumerate(spec.compression):
+        if isinstance(method, Distillation):
+            return str(_model_of(session, method.job, f"/compression/{index}/job").id)
+    return None
 
 
 def paths(
@@ -75,6 +85,7 @@ def paths(
         dataset_files=_table(settings, row) if row else None,
         model=_model_folder(session, settings, refers.model_job) if refers.model_job else None,
         baseline=_model_folder(session, settings, refers.baseline_job) if refers.baseline_job else None,
+        teacher=_model_folder(session, settings, refers.teacher_job) if refers.teacher_job else None,
         resume=saved[0] if saved else None,
         resume_older=saved[1:],
         weights=str(settings.weights_dir),

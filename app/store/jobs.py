@@ -153,8 +153,9 @@ def relabel(session: Session, row: JobRow) -> None:
 
 
 def is_needed(session: Session, job_id: str) -> bool:
-    """Whether a job that is not over starts from this job's model or checkpoint, or is compared with it."""
-    reads = or_(jobs.c.model_job == job_id, jobs.c.resume_job == job_id, jobs.c.baseline_job == job_id)
+    """Whether a job that is not over starts from this one's model or checkpoint, learns from or is compared with it."""
+    named = (jobs.c.model_job, jobs.c.resume_job, jobs.c.teacher_job, jobs.c.baseline_job)
+    reads = or_(*(column == job_id for column in named))
     return bool(session.execute(select(exists().where(reads, jobs.c.state.not_in(FINAL)))).scalar())
 
 

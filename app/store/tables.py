@@ -73,6 +73,7 @@ jobs = Table(
     Column("dataset_path", Text),  # resolved and checked when the job was submitted
     Column("dataset_sha256", Text),  # of what it trains on: told by its run
     Column("model_job", Id),
+    Column("teacher_job", Id),
     Column("baseline_job", Id),
     Column("resume_job", Id),
     # the open attempt's lease
@@ -113,6 +114,7 @@ jobs = Table(
     # may this data set, or this job's files, be deleted?
     Index("ix_jobs_dataset", "dataset_id"),
     Index("ix_jobs_model_job", "model_job"),
+    Index("ix_jobs_teacher_job", "teacher_job"),
     Index("ix_jobs_baseline_job", "baseline_job"),
     Index("ix_jobs_resume_job", "resume_job"),
     # the newest reports on the same data: store/comparisons.py

@@ -324,4 +324,5 @@ class Machine(RuleBasedStateMachine):
 
     @staticmethod
     def _needs(row: Row, job: str) -> bool:
-        return row["state"] not in FINAL and job in (row["resume_job"], row["model_job"], row["baseline_job"])
+        read = (row["resume_job"], row["model_job"], row["teacher_job"], row["baseline_job"])
+        return row["state"] not in FINAL and job in read

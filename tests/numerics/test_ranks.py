@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from app.contract.events import Planned
+from tests.support.networks import exported
 from tests.training_runs import Run, WarmParent, trained
 
 pytestmark = pytest.mark.timeout(600)  # several runs in a test, and the machine may be busy
@@ -37,22 +38,40 @@ MIXED = SPEC | {
     "training": SPEC["training"] | {"batch_size": 34},
 }
 
+# A teacher of random weights, and ranges that the ranks must agree on: 1 rank's in 2 halves.
+TAUGHT = MIXED | {
+    "compression": [
+        {"kind": "checkpointing"},
+        {"kind": "distillation", "job": "job_teacher", "weight": 0.3, "temperature": 2.0},
+        {"kind": "quantization", "mode": "qat", "start": 0.5},
+    ]
+}
+
 
 def spec(base: dict[str, Any], ranks: int) -> dict[str, Any]:
     return base | {"distributed": {"kind": "ddp", "processes": ranks} if ranks > 1 else {"kind": "single"}}
 
 
-@pytest.mark.parametrize(("base", "learned"), [(SPEC, 0.8), (MIXED, 0.95)], ids=["plain", "mixed"])
+@pytest.mark.parametrize(
+    ("base", "learned"), [(SPEC, 0.8), (MIXED, 0.95), (TAUGHT, 0.95)], ids=["plain", "mixed", "taught"]
+)
 def test_two_ranks_give_the_losses_and_weights_of_one_rank(
     warm: WarmParent, tmp_path: Path, base: dict[str, Any], learned: float
 ) -> None:
     folders = [tmp_path / str(ranks) for ranks in (1, 2)]
-    one, two = (warm.run(spec(base, n), folder, meanwhile=trained(folder)) for n, folder in enumerate(folders, start=1))
+    teacher = exported(tmp_path / "earlier" / "artifacts") if base is TAUGHT else None
+    one, two = (
+        warm.run(spec(base, n), folder, meanwhile=trained(folder), teacher=teacher)
+        for n, folder in enumerate(folders, start=1)
+    )
     assert_last_batch_is_uneven(one, base["training"]["batch_size"])
     for name in ("train/loss", "train/accuracy", "train/learning_rate", "val/loss", "val/accuracy"):
         expected = one.metric(name)
         assert len(expected) >= 4
         assert two.metric(name) == pytest.approx(expected, abs=TOLERANCE, rel=0)
+    taught = one.metric("train/distillation_loss")
+    assert len(taught) == (len(one.metric("train/loss")) if teacher else 0)
+    assert two.metric("train/distillation_loss") == pytest.approx(taught, abs=TOLERANCE, rel=0)
     losses = one.metric("train/loss")
     assert len(losses) >= 100
     assert losses[len(losses)] < learned * math.log(10), "it must have learned something, or equality shows little"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.networks import exported
 from tests.training_runs import Run, WarmParent, trained, when
 from worker.training import checkpoint
 
@@ -30,6 +31,12 @@ SPEC: dict[str, Any] = {
     },
 }
 STEPS = 4 * 25
+# Statistics of ranges that must go on where they were, codes, and a loss that has two parts.
+METHODS = [
+    {"kind": "saved_activations", "bits": 4},
+    {"kind": "quantization", "mode": "qat", "start": 0.25},
+    {"kind": "distillation", "job": "job_teacher"},
+]
 MIXING = [{"kind": "mixup"}, {"kind": "cutmix"}]
 
 
@@ -38,26 +45,39 @@ def spec(ranks: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("ranks", "precision", "mixing"),
-    [(1, "fp32", []), (1, "fp64", []), (2, "fp32", []), (3, "fp32", []), (2, "fp32", MIXING)],
+    ("ranks", "precision", "mixing", "methods"),
+    [
+        (1, "fp32", [], []),
+        (1, "fp64", [], []),
+        (2, "fp32", [], []),
+        (3, "fp32", [], []),
+        (2, "fp32", MIXING, []),
+        (2, "fp32", [], METHODS),
+    ],
 )
 def test_a_run_stopped_at_random_steps_ends_with_the_weights_of_one_that_was_not(
-    warm: WarmParent, tmp_path: Path, ranks: int, precision: str, mixing: list[dict[str, Any]]
+    warm: WarmParent,
+    tmp_path: Path,
+    ranks: int,
+    precision: str,
+    mixing: list[dict[str, Any]],
+    methods: list[dict[str, Any]],
 ) -> None:
     job = spec(ranks) | {"training": SPEC["training"] | {"precision": precision}}
-    job |= {"augment": [*SPEC["augment"], *mixing]}
+    job |= {"augment": [*SPEC["augment"], *mixing], "compression": methods}
+    teacher = exported(tmp_path / "earlier" / "artifacts") if methods else None
     often = {"TRAINYARD_COUNCIL_S": "0.03"}  # seconds between the ranks' agreements: more places to stop at
-    whole = warm.run(job, tmp_path / "whole", meanwhile=trained(tmp_path / "whole"), **often)
+    whole = warm.run(job, tmp_path / "whole", meanwhile=trained(tmp_path / "whole"), teacher=teacher, **often)
 
     checkpoint, losses = None, {}
     for number in range(2):
         folder = tmp_path / f"part{number}"
         stop = when(folder, b'"metrics"', random.randint(1, STEPS // 4), lambda pid: os.kill(pid, signal.SIGTERM))
-        part = warm.run(job, folder, checkpoint, stop, **often)
+        part = warm.run(job, folder, checkpoint, stop, teacher=teacher, **often)
         assert part.exit_code == 75
         checkpoint = part.newest_checkpoint
         losses |= part.metric("train/loss")
-    rest = warm.run(job, tmp_path / "rest", checkpoint, trained(tmp_path / "rest"), **often)
+    rest = warm.run(job, tmp_path / "rest", checkpoint, trained(tmp_path / "rest"), teacher=teacher, **often)
 
     assert 0 < len(rest.metric("train/loss")) < STEPS - 1
     assert losses | rest.metric("train/loss") == whole.metric("train/loss")

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from app.contract.plan import NetworkCost
 from app.contract.training import AdamW, Sgd, Training
 from worker.training import shapes
+from worker.training.alive import kept_for_backward, kept_inside, largest_step
+from worker.training.attached import Methods
 
 FP32_BYTES = 4
 COMPUTE_SHARE = {"fp64": 2.0, "fp32": 1.0, "auto": 1.0, "bf16": 0.5, "fp16": 0.5}
@@ -93,22 +94,46 @@ def _told_of(model: nn.Module, layers: Iterable[str], products: "_Products") -> 
 
 
 def training_memory_bytes(
-    model: nn.Module, training: Training, channels: int, image_size: Sequence[int], share: Share
+    model: nn.Module,
+    training: Training,
+    channels: int,
+    image_size: Sequence[int],
+    share: Share,
+    methods: Methods | None = None,
 ) -> int:
     """Estimated peak of one process in training, without what torch itself occupies.
 
     Weights, gradients and the optimizer's moments in fp32 (fp64 if so trained); DDP's buckets hold the gradients again;
     what autograd keeps for the backward pass is measured on 2 images, of which each tensor counts once, and scaled to
-    the batch; then the largest kept activation again, for its gradient; and the images. Caches, workspaces of the
+    the batch; then the largest activation again, for its gradient; and the images. Caches, workspaces of the
     kernels and fragmentation are not in it.
+
+    `methods` are those attached to `model`: what autograd keeps is then what they leave of it, and what they compute
+    or unpack again in the backward pass is added. They are detached here.
     """
-    scale = 0.5 if share.halved else COMPUTE_SHARE[training.precision]
+    scale = _compute_share(training, share)
     weight_bytes = 2 * FP32_BYTES if training.precision == "fp64" else FP32_BYTES
     copies = 2 + _moments(training) + (share.processes > 1)
     weights = weight_bytes * sum(parameter.numel() for parameter in model.parameters())
-    kept, largest = _kept_for_backward(model, channels, image_size)
-    images = share.images * channels * image_size[0] * image_size[1] * weight_bytes
-    return int(weights * copies + (kept + largest) / 2 * share.images * scale + images)
+    kept = kept_for_backward(model, channels, image_size)
+    passing = (1 + methods.unpacked) * kept.largest * scale if methods else kept.largest * scale
+    blocks = methods.blocks if methods else []
+    if methods:
+        methods.detach()
+    again = kept_inside(model, blocks, channels, image_size).bytes(scale) if blocks else 0.0
+    images = channels * image_size[0] * image_size[1] * weight_bytes
+    return int(weights * copies + (kept.bytes(scale) + passing + again + images) * share.images)
+
+
+def inference_memory_bytes(
+    model: nn.Module, training: Training, channels: int, image_size: Sequence[int], share: Share
+) -> int:
+    """What a network that only answers needs beside its weights: the most that one operation reads and writes."""
+    return int(largest_step(model, channels, image_size) * _compute_share(training, share) * share.images)
+
+
+def _compute_share(training: Training, share: Share) -> float:
+    return 0.5 if share.halved else COMPUTE_SHARE[training.precision]
 
 
 def _moments(training: Training) -> int:
@@ -117,28 +142,6 @@ def _moments(training: Training) -> int:
             return 2
         case Sgd(momentum=momentum):
             return 1 if momentum else 0
-
-
-def _kept_for_backward(model: nn.Module, channels: int, image_size: Sequence[int]) -> tuple[int, int]:
-    """Bytes that autograd keeps for 2 images in fp32, weights apart, and the largest of the tensors."""
-    sizes: dict[int, int] = {}
-    alive: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if not (tensor.is_leaf and tensor.requires_grad):
-            sizes[storage._cdata] = storage.nbytes()
-            alive.append(tensor)  # or its address could be given to another
-        return tensor
-
-    was_training = model.training
-    model.train()
-    try:
-        with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
-            shapes.forward(model, channels, image_size, images=2)
-    finally:
-        model.train(was_training)
-    return sum(sizes.values()), max(sizes.values(), default=0)
 
 
 def _stored_bytes(tensor: Tensor) -> int:

@@ -21,7 +21,8 @@ LONGEST_INTERVAL_STEPS = 1000
 SAVE_EVERY_S = 600.0
 NON_FINITE_LIMIT = 3
 
-# S = steps since the last council; a row is (sum of losses, right answers, samples) of one step
+# S = steps since the last council. A row is (sum of losses, right answers, samples) of one step, and behind it the sum
+# over the samples of each thing that methods of the loop publish: R values
 _FLAGS = 3
 
 
@@ -37,6 +38,7 @@ class Row:
     loss: float  # mean over the global batch
     accuracy: float
     sums: tuple[float, float, float]
+    published: tuple[float, ...] = ()  # by methods of the loop; means over the global batch
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,25 @@ class Decision:
 class Fetch:
     """A row on its way from the device to the host; `ready` is null on the CPU, where it is there at once."""
 
-    row_3: torch.Tensor
+    row_R: torch.Tensor
     ready: torch.cuda.Event | None = None
 
     @classmethod
-    def begin(cls, row_3: torch.Tensor) -> "Fetch":
+    def begin(cls, row_R: torch.Tensor) -> "Fetch":
         """Start the copy; the host does not wait for the device."""
-        if row_3.device.type != "cuda":
-            return cls(row_3)
-        host_3 = torch.empty(3, dtype=row_3.dtype, pin_memory=True)
-        host_3.copy_(row_3, non_blocking=True)
+        if row_R.device.type != "cuda":
+            return cls(row_R)
+        host_R = torch.empty(len(row_R), dtype=row_R.dtype, pin_memory=True)
+        host_R.copy_(row_R, non_blocking=True)
         ready = torch.cuda.Event()
         ready.record()
-        return cls(host_3, ready)
+        return cls(host_R, ready)
 
     def result(self) -> torch.Tensor:
         """The row as fp64 on the CPU."""
         if self.ready:
             self.ready.synchronize()
-        return self.row_3.double()
+        return self.row_R.double()
 
 
 @dataclass
@@ -83,6 +85,7 @@ class Council:
     interval_s: float = field(default_factory=lambda: float(os.environ.get("TRAINYARD_COUNCIL_S", INTERVAL_S)))
     save_every_s: float = field(default_factory=lambda: float(os.environ.get("TRAINYARD_CHECKPOINT_S", SAVE_EVERY_S)))
     non_finite: int = 0  # steps in a row
+    published: int = 0  # values behind the three of a row
     _waiting: list[Fetch] = field(default_factory=list)
     _pending: Pending | None = None
     _next: int = 0
@@ -96,9 +99,9 @@ class Council:
         self._began_step = self._known
         self._next = self.first_step
 
-    def after_step(self, step: int, row_3: torch.Tensor) -> Decision:
+    def after_step(self, step: int, row_R: torch.Tensor) -> Decision:
         """Take note of a step; begin or read a council when it is time."""
-        self._waiting.append(Fetch.begin(row_3))
+        self._waiting.append(Fetch.begin(row_R))
         if self._pending:
             return self._read(step)
         if self._slow:
@@ -126,11 +129,11 @@ class Council:
         now_s = time.monotonic()
         step_s = (now_s - self._began_s) / max(step - self._began_step, 1)
         due = now_s - self._saved_s > self.save_every_s
-        rows_S3 = [fetch.result() for fetch in fetches]
+        rows_SR = [fetch.result() for fetch in fetches]
         flags = torch.tensor([float(self.board.stop_wished), float(due), step_s], dtype=torch.float64)
         self._began_s, self._began_step = now_s, step
-        self._waiting = self._waiting[len(rows_S3) :]
-        self._pending = self.ranks.sum_later(torch.cat([flags, *rows_S3]))
+        self._waiting = self._waiting[len(rows_SR) :]
+        self._pending = self.ranks.sum_later(torch.cat([flags, *rows_SR]))
 
     def _read(self, step: int) -> Decision:
         assert self._pending
@@ -140,11 +143,11 @@ class Council:
         mean_step_s = max(step_s / self.ranks.world, 1e-9)
         self._slow = mean_step_s > self.interval_s
         self._next = step + max(1, min(round(self.interval_s / mean_step_s), LONGEST_INTERVAL_STEPS))
-        self._learn(total[_FLAGS:].reshape(-1, 3).tolist())
+        self._learn(total[_FLAGS:].reshape(-1, 3 + self.published).tolist())
         return Decision(stop > 0, due > 0)
 
-    def _learn(self, rows_S3: list[list[float]]) -> None:
-        rows = [_row(self._known + 1 + index, row) for index, row in enumerate(rows_S3)]
+    def _learn(self, rows_SR: list[list[float]]) -> None:
+        rows = [_row(self._known + 1 + index, row) for index, row in enumerate(rows_SR)]
         self._known += len(rows)
         self.publish(rows)
         for row in rows:
@@ -154,5 +157,6 @@ class Council:
 
 
 def _row(step: int, sums: list[float]) -> Row:
-    loss_sum, right, samples = sums
-    return Row(step, loss_sum / samples, right / samples, (loss_sum, right, samples))
+    loss_sum, right, samples, *published = sums
+    means = tuple(each / samples for each in published)
+    return Row(step, loss_sum / samples, right / samples, (loss_sum, right, samples), means)

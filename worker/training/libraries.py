@@ -46,5 +46,6 @@ prepare()
 import timm  # noqa: E402 - after prepare()
 import torchvision  # noqa: E402 - after prepare()
 from timm.layers.conv2d_same import Conv2dSame  # noqa: E402 - after prepare()
+from timm.layers.norm_act import BatchNormAct2d  # noqa: E402 - after prepare()
 
-__all__ = ["Conv2dSame", "prepare", "timm", "torch", "torchvision"]
+__all__ = ["BatchNormAct2d", "Conv2dSame", "prepare", "timm", "torch", "torchvision"]

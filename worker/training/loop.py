@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from worker.training import seeds
+from worker.training.attached import Methods
 from worker.training.checkpoint import Position
 from worker.training.council import Council, Decision
 from worker.training.distributed import Ranks
@@ -18,7 +19,9 @@ from worker.training.memory import MicroBatch
 from worker.training.mixing import Partners
 from worker.training.precision import Precision
 
-# N = samples of this rank in a step, K = classes
+# N = samples of this rank in a step, K = classes, R = what the council hears of a step: see `council`
+
+NO_METHODS = Methods()
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Trainee:
     rate: Callable[[int], float]
     position: Position
     micro_batch: MicroBatch
+    methods: Methods = field(default_factory=Methods)
 
 
 @dataclass(frozen=True)
@@ -80,49 +84,63 @@ def train_epoch(
     with trainee.micro_batch.fitting():
         for share in shares:
             rate = trainee.rate(position.step + 1)
-            row_3 = _step(trainee, share, rate, ranks)
+            row_R = _step(trainee, share, rate, ranks)
             position.batch += 1
             position.step += 1
             on_step(position.step, rate, share.batch_samples)
-            decision = council.after_step(position.step, row_3)
+            decision = council.after_step(position.step, row_R)
             if decision.save or decision.stop:
                 yield decision
 
 
 def _step(trainee: Trainee, share: Share, rate: float, ranks: Ranks) -> torch.Tensor:
-    """One optimizer step; returns this rank's row for the council. The host never waits for the device here."""
-    row_3 = _accumulate(trainee, share, ranks)
+    """One optimizer step; returns this rank's row for the council. The host never waits for the device here, unless a
+
+    method of the loop says so.
+    """
+    trainee.methods.begin_step(trainee.position.epoch)
+    row_R = _accumulate(trainee, share, ranks)
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
     trainee.scaler.step(trainee.optimizer)
     trainee.scaler.update()
     trainee.optimizer.zero_grad(set_to_none=True)
-    return row_3
+    trainee.methods.end_step()
+    return row_R
 
 
 def _accumulate(trainee: Trainee, share: Share, ranks: Ranks) -> torch.Tensor:
     """Add the gradients of the share, piece by piece in order; only the last piece's backward pass exchanges them."""
     pieces = list(share.cut(trainee.micro_batch.pieces(len(share.labels_N))))
-    rows_P3 = []
+    rows_PR = []
     for piece in pieces:
         weight = ranks.world * len(piece.labels_N) / share.batch_samples
         with nullcontext() if piece is pieces[-1] else ranks.apart(trainee.wrapped):
-            rows_P3.append(_gradients(trainee.wrapped, piece, weight, trainee.precision, trainee.scaler))
-    return torch.stack(rows_P3).sum(0)
+            rows_PR.append(
+                _gradients(trainee.wrapped, piece, weight, trainee.precision, trainee.scaler, trainee.methods)
+            )
+    return torch.stack(rows_PR).sum(0)
 
 
 def _gradients(
-    model: nn.Module, share: Share, weight: float, precision: Precision, scaler: torch.amp.GradScaler
+    model: nn.Module,
+    share: Share,
+    weight: float,
+    precision: Precision,
+    scaler: torch.amp.GradScaler,
+    methods: Methods = NO_METHODS,
 ) -> torch.Tensor:
     """Add the gradients of the mean loss. The ranks' gradients are averaged with equal weights, so a rank's own loss
 
     is weighted by its part of the batch: the result is the gradient of one rank that has the whole batch.
     """
     with precision.autocast():
+        judge = methods.judge(share.images_NCHW)
         logits_NK = model(share.images_NCHW)
-        loss = share.loss(logits_NK)
+        loss, published = judge(share.loss(logits_NK), logits_NK)
     scaler.scale(loss * weight).backward()
-    return row(loss, logits_NK, share.answers_N)
+    of_methods = [each.double().view(1) * len(share.labels_N) for each in published]
+    return torch.cat([row(loss, logits_NK, share.answers_N), *of_methods])
 
 
 def settle(network: nn.Module, example: Share, ranks: Ranks, precision: Precision) -> nn.Module:

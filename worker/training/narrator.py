@@ -51,6 +51,8 @@ class Narrator:
     reporter: Reporter
     phase: Phase
     pace: Pace
+    published: Sequence[str] = ()
+    """Names of what methods of the loop add to a row."""
     _notes: dict[int, _Note] = field(default_factory=dict)
     _last_s: float = field(default_factory=time.perf_counter)
     _waited_s: float = 0.0
@@ -76,6 +78,7 @@ class Narrator:
             note = self._notes.pop(row.step)
             values = {"loss": row.loss, "accuracy": row.accuracy}
             values |= {"learning_rate": note.rate, "images_per_s": note.images_per_s}
+            values |= dict(zip(self.published, row.published, strict=True))
             named = self._named("train", values) | self._named("system", {"data_wait_share": note.waiting_share})
             self.reporter.send(Metrics, time=note.time, step=row.step, values=named)
         if rows:

@@ -15,7 +15,10 @@ from app.contract.events import Compressed, Noted, Phase
 from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
 from worker.training import architecture, checkpoint, optim, recalibration, seeds
+from worker.training.attached import Course, Methods
+from worker.training.card import Scaling
 from worker.training.checkpoint import Position, Snapshot
+from worker.training.compression import attach
 from worker.training.council import Council, Diverging, Row
 from worker.training.errors import RunFailure
 from worker.training.evaluation import Score, evaluate
@@ -40,7 +43,9 @@ def train(site: Site, phase: Phase, resumed: Path | None) -> Trainee:
     while True:
         work = _begin(site, phase, source, rollbacks)
         try:
-            return work.to_the_end()
+            trainee = work.to_the_end()
+            trainee.methods.detach()
+            return trainee
         except Diverging as trouble:
             rollbacks = work.trainee.position.rollbacks + 1
             source = _step_back(site, phase, resumed, rollbacks, trouble)
@@ -107,7 +112,9 @@ class Work:
     def _healthy(self) -> bool:
         """Whether what would be saved holds numbers only. All ranks agree: running statistics are each rank's own."""
         tensors = _tensors(self.trainee)
-        spoilt = self.council.non_finite > 0 or not all_finite([tensors["model"], tensors["optimizer"]])
+        spoilt = self.council.non_finite > 0 or not all_finite(
+            [tensors["model"], tensors["optimizer"], tensors["methods"]]
+        )
         return self.site.ranks.sum_later(torch.tensor([float(spoilt)])).result().item() == 0
 
 
@@ -125,13 +132,16 @@ def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None)
         site.refuse_other(snapshot.identity)
         network.load_state_dict(snapshot.tensors["model"])
     trainee = _trainee(site, network, position)
+    trainee.methods = _methods(site, network, phase)
     if snapshot:
+        trainee.methods.load(snapshot.tensors.get("methods", {}))
         trainee.optimizer.load_state_dict(snapshot.tensors["optimizer"])
         trainee.scaler.load_state_dict(snapshot.tensors["scaler"])
     else:
         _compressed(site, beginning, trainee)
     _seed(site, phase, snapshot)
-    narrator = Narrator(site.reporter, phase, site.pace(phase), _waited_s=site.material.training.waited_s)
+    published, waited_s = trainee.methods.metrics, site.material.training.waited_s
+    narrator = Narrator(site.reporter, phase, site.pace(phase), published, _waited_s=waited_s)
     return Work(site, trainee, _council(site, trainee, narrator), narrator)
 
 
@@ -163,6 +173,16 @@ def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
     )
 
 
+def _methods(site: Site, network: nn.Module, phase: Phase) -> Methods:
+    """What takes part in the training of the network that is shipped; a baseline is trained without."""
+    if phase == "baseline":
+        return Methods()
+    order, material = site.order, site.material
+    scaling = Scaling(mean=material.scaling.mean, std=material.scaling.std)
+    course = Course(order, material.loaded.classes, scaling, material.precision, site.ranks.device, site.largest)
+    return attach(network, order.spec.compression, order.spec.image_size, architecture.of(network).channels, course)
+
+
 def _council(site: Site, trainee: Trainee, narrator: Narrator) -> Council:
     def publish(rows: Sequence[Row]) -> None:
         sums = trainee.position.epoch_sums
@@ -171,7 +191,8 @@ def _council(site: Site, trainee: Trainee, narrator: Narrator) -> Council:
         if site.ranks.rank == 0:
             narrator.tell(rows)
 
-    return Council(site.ranks, site.board, publish, trainee.position.step + 1)
+    published = len(trainee.methods.metrics)
+    return Council(site.ranks, site.board, publish, trainee.position.step + 1, published=published)
 
 
 def _seed(site: Site, phase: Phase, snapshot: Snapshot | None) -> None:
@@ -195,6 +216,7 @@ def _tensors(trainee: Trainee) -> dict[str, Any]:
         "model": trainee.network.state_dict(),
         "optimizer": trainee.optimizer.state_dict(),
         "scaler": trainee.scaler.state_dict(),
+        "methods": trainee.methods.state(),
     }
 
 

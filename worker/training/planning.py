@@ -8,21 +8,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from app.contract.augment import RandomCrop, Resize
-from app.contract.compression import DepthwiseSeparable
+from app.contract.compression import IN_LOOP, DepthwiseSeparable, Distillation
 from app.contract.data import Builtin
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
-from app.contract.plan import LayerChange, NetworkCost, Plan
+from app.contract.plan import LayerChange, NetworkCost, Plan, TeacherCost
 from app.contract.work import RunOrder
 from worker.training import architecture, causes, cost, data, earlier, formats, models, sampling, shapes
-from worker.training.compression import outcomes
+from worker.training.attached import Course
+from worker.training.card import Scaling
+from worker.training.compression import attach, outcomes
+from worker.training.compression.distillation import teacher_cost
 from worker.training.data import Outline
 from worker.training.errors import bad_spec
-from worker.training.precision import refuse_unsupported
+from worker.training.precision import Precision, refuse_unsupported
+
+NO_SCALING = Scaling(mean=(0.0,), std=(1.0,))
+"""Stands for what is fitted to the images, where nothing is computed."""
 
 MOST_IMAGES_MEASURED = 20_000
 """Up to so many images a plan reads all sizes, to see whether a crop fits them."""
@@ -45,6 +52,7 @@ def make_plan(order: RunOrder) -> Plan:
     after = cost.network_cost(network, channels, spec.image_size)
     steps = _Steps(outline.train_images, spec.training.batch_size, spec.distributed.processes)
     _refuse_single_values(network, channels, spec, steps.smallest_share)
+    teacher = _teacher(order, outline, channels, steps)
     return Plan(
         before=before,
         after=after,
@@ -55,7 +63,8 @@ def make_plan(order: RunOrder) -> Plan:
         validation_images=outline.validation_images,
         image_size=spec.image_size,
         steps_per_epoch=steps.count,
-        memory_bytes=_memory_bytes(network, order, channels, steps),
+        memory_bytes=_memory_bytes(network, order, outline, steps) + (teacher.memory_bytes if teacher else 0),
+        teacher=teacher,
         warnings=[
             *crop_warnings,
             *steps.warnings(),
@@ -108,10 +117,24 @@ class _Steps:
             )
 
 
-def _memory_bytes(network: nn.Module, order: RunOrder, channels: int, steps: _Steps) -> int:
-    precision = order.spec.training.precision
-    shares = cost.Share(steps.largest_share, steps.processes, order.device_kind == "cuda" and precision == "auto")
-    return cost.training_memory_bytes(network, order.spec.training, channels, order.spec.image_size, shares)
+def _memory_bytes(network: nn.Module, order: RunOrder, outline: Outline, steps: _Steps) -> int:
+    spec, channels = order.spec, architecture.of(network).channels
+    course = Course(order, outline.classes, NO_SCALING, Precision("cpu"), torch.device("meta"), lambda values: values)
+    methods = attach(network, spec.compression, spec.image_size, channels, course)
+    share = _share(order, steps)
+    return cost.training_memory_bytes(network, spec.training, channels, spec.image_size, share, methods)
+
+
+def _share(order: RunOrder, steps: _Steps) -> cost.Share:
+    halved = order.device_kind == "cuda" and order.spec.training.precision == "auto"
+    return cost.Share(steps.largest_share, steps.processes, halved)
+
+
+def _teacher(order: RunOrder, outline: Outline, channels: int, steps: _Steps) -> TeacherCost | None:
+    for index, method in enumerate(order.spec.compression):
+        if isinstance(method, Distillation):
+            return teacher_cost(method, order, outline.classes, channels, f"/compression/{index}", _share(order, steps))
+    return None
 
 
 def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, classes: int) -> None:
@@ -165,7 +188,7 @@ def _crop_problems(order: RunOrder, outline: Outline) -> Iterator[str]:
 
 
 def _layer_warnings(spec: JobSpec, layers: list[LayerChange], trained: bool) -> Iterator[str]:
-    for method in dict.fromkeys(each.kind for each in spec.compression):
+    for method in dict.fromkeys(each.kind for each in spec.compression if not isinstance(each, IN_LOOP)):
         statuses = [each.status for each in layers if each.method == method]
         kept = statuses.count("kept")
         if kept:

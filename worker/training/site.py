@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from app.contract.events import Phase
 from app.contract.failures import FailureCode
 from app.contract.training import TrainBaseline
@@ -90,6 +92,17 @@ class Site:
     def gather(self, value: dict[str, Any]) -> list[dict[str, Any]]:
         """Every rank's value, as JSON, on all ranks."""
         return [json.loads(each) for each in self.ranks.gather(json.dumps(value).encode())]
+
+    def largest(self, values: torch.Tensor) -> torch.Tensor:
+        """The element-wise maximum over all ranks; the host waits for it where there are several.
+
+        Ranks can add up, exactly where all but one give zero: each fills its own row of a table.
+        """
+        if self.ranks.world == 1:
+            return values
+        rows = values.new_zeros((self.ranks.world, *values.shape), device="cpu")
+        rows[self.ranks.rank] = values
+        return self.ranks.sum_later(rows).result().amax(0).to(values.device)
 
     def save(self, snapshot: Snapshot, *, is_best: bool) -> None:
         """Write a checkpoint in the background, with what earlier phases left: a new attempt has another folder."""

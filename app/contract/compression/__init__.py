@@ -4,11 +4,33 @@ from typing import Annotated
 
 from pydantic import Field
 
+from app.contract.compression.distillation import Distillation
+from app.contract.compression.memory import Checkpointing, SavedActivations
 from app.contract.compression.narrower import ActivationCompression, DepthwiseSeparable, LowRank
 from app.contract.compression.quantization import Quantization
 
-__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable", "LowRank", "Quantization"]
+__all__ = [
+    "IN_LOOP",
+    "ActivationCompression",
+    "Checkpointing",
+    "Compression",
+    "DepthwiseSeparable",
+    "Distillation",
+    "LowRank",
+    "Quantization",
+    "SavedActivations",
+]
+
+IN_LOOP = (SavedActivations, Checkpointing, Distillation, Quantization)
+"""Kinds that act while the network is trained, and leave the network itself alone."""
 
 Compression = Annotated[
-    DepthwiseSeparable | ActivationCompression | LowRank | Quantization, Field(discriminator="kind")
+    DepthwiseSeparable
+    | ActivationCompression
+    | LowRank
+    | SavedActivations
+    | Checkpointing
+    | Distillation
+    | Quantization,
+    Field(discriminator="kind"),
 ]

@@ -295,3 +295,43 @@ def test_what_mixes_has_limits(kind: str, fields: dict[str, Any]) -> None:
 def test_colours_may_change_anywhere_before_normalize() -> None:
     augment = [{"kind": "color_jitter", "hue": 0.1}, {"kind": "random_flip"}, {"kind": "grayscale"}]
     assert len(JobSpec.model_validate(spec(augment=augment)).augment) == 3
+
+
+MEMORY, BLOCKS = {"kind": "saved_activations"}, {"kind": "checkpointing"}
+TEACHER, INT8 = {"kind": "distillation", "job": "job_1"}, {"kind": "quantization", "mode": "qat"}
+
+
+@pytest.mark.parametrize(
+    ("methods", "refused"),
+    [
+        ([MEMORY, BLOCKS], {("compression", 1): "excludes"}),
+        ([BLOCKS, TEACHER, MEMORY], {("compression", 2): "excludes"}),
+        ([TEACHER, INT8, TEACHER], {("compression", 2): "twice"}),
+        ([MEMORY, {"kind": "saved_activations", "bits": 4}], {("compression", 1): "twice"}),
+    ],
+)
+def test_methods_of_the_loop_that_exclude_one_another_are_refused(
+    methods: list[Any], refused: dict[tuple[str | int, ...], str]
+) -> None:
+    assert refusals(spec(compression=methods)) == refused
+
+
+@pytest.mark.parametrize("memory", [MEMORY, BLOCKS])
+def test_methods_of_the_loop_go_together_with_others_in_any_order(memory: dict[str, Any]) -> None:
+    JobSpec.model_validate(spec(compression=[INT8, memory, {"kind": "depthwise_separable"}, TEACHER]))
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({**MEMORY, "bits": 3}, "bits"),
+        ({**TEACHER, "temperature": 0}, "temperature"),
+        ({**TEACHER, "weight": 0}, "weight"),
+        ({**TEACHER, "weight": 1.1}, "weight"),
+        ({**INT8, "start": 1.0}, "start"),
+        ({**INT8, "mode": "ptq", "start": 0.5}, "start"),
+        ({**INT8, "calibration_images": 1}, "calibration_images"),
+    ],
+)
+def test_methods_of_the_loop_have_limits(given: dict[str, Any], where: str) -> None:
+    assert [place[-1] for place in refusals(spec(compression=[given]))] == [where]

@@ -113,10 +113,24 @@ def test_a_job_that_is_not_over_is_not_deleted(service):
     assert refused.value.state == "queued"
 
 
-def test_a_job_is_kept_while_another_one_builds_on_it(service):
+def heir_of(job):
+    return {"model": {"kind": "checkpoint", "job": job}}
+
+
+def pupil_of(job):
+    return {"compression": [{"kind": "saved_activations"}, {"kind": "distillation", "job": job}]}
+
+
+BUILDS_ON = pytest.mark.parametrize(
+    ("builds_on", "pointer"), [(heir_of, "/model/job"), (pupil_of, "/compression/1/job")], ids=["heir", "pupil"]
+)
+
+
+@BUILDS_ON
+def test_a_job_is_kept_while_another_one_builds_on_it(service, builds_on, pointer):
     job, work = service.running()
     service.finish(work, artifacts=[MODEL])
-    heir = service.submit(model={"kind": "checkpoint", "job": job})
+    heir = service.submit(**builds_on(job))
     with pytest.raises(Conflict):
         service.delete(job)
     service.cancel(heir.id)
@@ -131,11 +145,25 @@ def test_a_model_of_an_earlier_job_is_found_by_the_claim(service, database):
     assert order.paths.model == str(database.settings.attempt_dir(job, 1) / "artifacts")
 
 
-def test_only_a_succeeded_job_leaves_a_model(service):
-    for job, code in (("job_none", "unknown_job"), (service.submit().id, "job_not_succeeded")):
+def test_a_teacher_is_found_by_the_claim(service, database):
+    job, work = service.running()
+    service.finish(work, artifacts=[MODEL])
+    service.submit(**pupil_of(job))
+    paths = service.claim().order.paths
+    assert paths.teacher == str(database.settings.attempt_dir(job, 1) / "artifacts")
+    assert paths.model is None
+
+
+@BUILDS_ON
+def test_only_a_succeeded_job_leaves_a_model(service, builds_on, pointer):
+    gone, work = service.running()
+    service.finish(work, artifacts=[MODEL])
+    service.delete(gone)
+    unfinished = service.submit().id
+    for job, code in (("job_none", "unknown_job"), (gone, "unknown_job"), (unfinished, "job_not_succeeded")):
         with pytest.raises(InvalidSpec) as refused:
-            service.submit(model={"kind": "checkpoint", "job": job})
-        assert [(each.pointer, each.code) for each in refused.value.errors] == [("/model/job", code)]
+            service.submit(**builds_on(job))
+        assert [(each.pointer, each.code) for each in refused.value.errors] == [(pointer, code)]
 
 
 def test_a_retry_is_a_new_job_that_goes_on_from_the_last_checkpoint(service, database):

@@ -13,6 +13,7 @@ from app.contract.failures import Failure, FailureCode
 from app.contract.job import JobSpec
 from app.contract.plan import Plan
 from app.contract.work import Paths, RunOrder
+from tests.support.networks import exported
 from worker.training.architecture import Architecture, assemble
 from worker.training.errors import RunFailure
 from worker.training.planning import make_plan
@@ -175,3 +176,44 @@ def test_the_program_writes_the_plan_or_the_failure(tmp_path):
     code, text = plan("{")
     assert code == 1
     assert Failure.model_validate_json(text).code is FailureCode.INTERNAL
+
+
+def taught(tmp_path, teacher, *more, **fields):
+    """An order with a teacher, whose files lie in that folder."""
+    methods = [*more, {"kind": "distillation", "job": "job_teacher"}]
+    plain = order(tmp_path, compression=methods, **fields)
+    paths = plain.paths.model_copy(update={"teacher": str(teacher)})
+    return plain.model_copy(update={"paths": paths})
+
+
+def test_the_teachers_memory_and_multiplications_are_a_line_of_their_own(tmp_path):
+    teacher = exported(tmp_path / "earlier" / "artifacts", "resnet10t")
+    without, plan = make_plan(order(tmp_path)), make_plan(taught(tmp_path, teacher))
+    with torch.device("meta"):
+        network = assemble(Architecture(name="resnet10t", channels=3, outputs=10))
+    assert plan.teacher.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert plan.teacher.macs > 0
+    assert plan.memory_bytes == without.memory_bytes + plan.teacher.memory_bytes
+    assert plan.after == without.after
+    assert without.teacher is None
+
+
+def test_a_teacher_that_cannot_teach_is_refused_before_a_device_is_held(tmp_path):
+    teacher = exported(tmp_path / "earlier" / "artifacts", classes=tuple("abcdefghij"))
+    with pytest.raises(RunFailure) as refused:
+        make_plan(taught(tmp_path, teacher, {"kind": "checkpointing"}))
+    assert refused.value.failure.errors[0].pointer == "/compression/1/job"
+
+
+def test_the_memory_of_the_plan_follows_what_is_kept(tmp_path):
+    def planned(*methods):
+        return make_plan(order(tmp_path, compression=list(methods)))
+
+    plain = planned()
+    bits = [planned({"kind": "saved_activations", "bits": bits}) for bits in (2, 4, 8)]
+    sizes = [each.memory_bytes for each in bits]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] < plain.memory_bytes
+    assert bits[0].after == plain.after
+    assert planned({"kind": "checkpointing"}).memory_bytes < plain.memory_bytes
+    assert {each.method for each in bits[0].layers} == {"saved_activations"}

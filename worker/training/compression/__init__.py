@@ -1,11 +1,12 @@
 """Compression: transformations of a network that make it smaller, applied in the order of the spec, each reported.
 
-To add a kind: a class in app/contract/compression/, a file of its name here with `build(spec) -> Transformation`, and
-tests/worker/training/compression/test_<kind>.py. What kinds share lies in `_<name>.py` files.
+To add a kind: a class in app/contract/compression/, a file of its name here with `build(spec) -> Transformation`, or
+`-> LoopMethod` for what acts while the network is trained, and tests/worker/training/compression/test_<kind>.py. What
+kinds share lies in `_<name>.py` files.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from torch import nn
@@ -14,6 +15,7 @@ from app.contract.compression import Compression
 from app.contract.plan import LayerChange, MethodEffect
 from worker.training import cost, plugins
 from worker.training.architecture import Applied, Sizes, note, seeded
+from worker.training.attached import Attached, Course, Methods
 from worker.training.compression._flow import Flow, observe
 from worker.training.cost import Macs
 from worker.training.errors import bad_spec
@@ -74,6 +76,47 @@ class Outcome:
     """See `Choice`."""
 
 
+@runtime_checkable
+class LoopMethod(Protocol):
+    """A method that acts while the network is trained. What is exported is the network without it."""
+
+    def choose(self, model: nn.Module, scene: Scene) -> Choice | None:
+        """Look only, at the network as all transformations left it. Null: it has nothing to do with single layers.
+
+        Raises `bad_spec` for a choice that the spec asks for by name and that is not possible.
+        """
+
+    def attach(self, model: nn.Module, layers: Sequence[str], course: Course) -> Attached:
+        """Take part in the training of `model` from now on, at the layers chosen: until `detach`.
+
+        Neither parameters nor buffers of the network change, nor their names. Called when the network is on its device,
+        in its precision, and wrapped by the ranks. Raises `bad_spec`.
+        """
+
+
+def attach(
+    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int, course: Course
+) -> Methods:
+    """Hang the methods of the loop on a network that `compress` has changed. On the meta device too, for its memory."""
+    attached = Methods()
+    for method, built, scene in _in_loop(model, methods, image_size, channels):
+        choice = built.choose(model, scene)
+        layers = choice.layers if choice else []
+        attached.attached[method.kind] = built.attach(model, layers, replace(course, pointer=scene.pointer))
+    return attached
+
+
+def _in_loop(
+    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int
+) -> list[tuple[Compression, LoopMethod, Scene]]:
+    every = [(index, method, plugins.build("compression", method)) for index, method in enumerate(methods)]
+    found = [(index, method, built) for index, method, built in every if isinstance(built, LoopMethod)]
+    if not found:
+        return []
+    flow = observe(model, image_size, channels)
+    return [(method, built, Scene(f"/compression/{index}", channels, flow)) for index, method, built in found]
+
+
 def compress(
     model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int, seed: int = 0
 ) -> list[LayerChange]:
@@ -90,15 +133,33 @@ def outcomes(
     New random weights are a function of `seed` (the job's): the same in every rank. Raises `bad_spec` at
     `/compression/<i>` when a method fits no layer of this network, or the network does not run any more.
     """
-    applied: list[Outcome] = []
+    applied: list[Outcome | None] = []
     for index, method in enumerate(methods):
         with seeded(seed, f"compression/{index}"):
             applied.append(_apply(model, method, f"/compression/{index}", image_size, channels))
-    return applied
+    in_loop = {
+        scene.pointer: _looked(model, method.kind, built.choose(model, scene), scene, image_size)
+        for method, built, scene in _in_loop(model, methods, image_size, channels)
+    }
+    return [each or in_loop[f"/compression/{index}"] for index, each in enumerate(applied)]
 
 
-def _apply(model: nn.Module, method: Compression, pointer: str, image_size: Sequence[int], channels: int) -> Outcome:
-    transformation: Transformation = plugins.build("compression", method)
+def _looked(model: nn.Module, kind: str, choice: Choice | None, scene: Scene, image_size: Sequence[int]) -> Outcome:
+    """What a method of the loop will do; no layer gets other parameters."""
+    if choice and not choice.layers:
+        raise bad_spec(scene.pointer, _nothing_to_do(kind, choice.reasons), "no_layer_fits")
+    chosen = choice or Choice({})
+    costs = _Costs.of(model, chosen.reasons, cost.count_macs_of(model, chosen.reasons, scene.channels, image_size))
+    return _outcome(kind, replace(chosen, exact=True), costs, costs)
+
+
+def _apply(
+    model: nn.Module, method: Compression, pointer: str, image_size: Sequence[int], channels: int
+) -> Outcome | None:
+    """Null for a method of the loop, which looks at the network that all others leave."""
+    transformation: Transformation | LoopMethod = plugins.build("compression", method)
+    if isinstance(transformation, LoopMethod):
+        return None
     choice = transformation.choose(model, Scene(pointer, channels, observe(model, image_size, channels)))
     if not choice.layers:
         raise bad_spec(pointer, _nothing_to_do(method.kind, choice.reasons), "no_layer_fits")

@@ -24,7 +24,7 @@ def unusual(name: str, layer: nn.Conv2d | nn.Linear, scene: Scene) -> str:
 def _oddities(name: str, layer: nn.Conv2d | nn.Linear, scene: Scene) -> Iterator[str]:
     if isinstance(layer, nn.Conv2d) and layer.groups != 1:
         yield f"it has {layer.groups} groups already"
-    if not _computes_as_torch_does(layer):
+    if not computes_as_torch_does(layer):
         yield f"its class {type(layer).__name__} computes its weights or its output in its own way"
     if parametrize.is_parametrized(layer):
         yield "its weights are computed by a parametrization"
@@ -92,16 +92,15 @@ def even_scales(values_R: Tensor) -> Tensor:
     return values_R.maximum(largest_1 / 1000).where(largest_1 > 0, 1.0).sqrt()
 
 
-def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str) -> set[str]:
+def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str, what: str = "layer") -> set[str]:
     """The layers that any pattern matches. Raises `bad_spec` at `<pointer>/<i>` for a pattern that matches none."""
     names = list(layers)
     matched: set[str] = set()
     for index, pattern in enumerate(patterns):
         hits = [name for name in names if matches(name, pattern)]
         if not hits:
-            detail = (
-                f"No layer of the network that it looks at is called '{pattern}'. Some are: {', '.join(names[:5])}."
-            )
+            some = ", ".join(names[:5])
+            detail = f"No {what} of the network that it looks at is called '{pattern}'. Some are: {some}."
             raise bad_spec(f"{pointer}/{index}", detail, "matches_nothing")
         matched.update(hits)
     return matched
@@ -112,7 +111,7 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
-def _computes_as_torch_does(layer: nn.Conv2d | nn.Linear) -> bool:
+def computes_as_torch_does(layer: nn.Conv2d | nn.Linear) -> bool:
     """A subclass that standardises its weights would lose that silently; timm's `same` padding is known and kept."""
     cls = type(layer)
     if cls is Conv2dSame:
