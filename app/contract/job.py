@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from app.contract.augment import Augment, Evaluation, Normalize, RandomCrop, Resize, Sizing, counterpart
 from app.contract.augment.order import order_problems
 from app.contract.compression import Compression
+from app.contract.compression.pruning import pruning_problems
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
 from app.contract.distributed import Distributed, Single
 from app.contract.models import Model, Timm
@@ -83,6 +84,7 @@ class JobSpec(Spec):
         yield from _crop_problems(self)
         yield from _channel_problems(self)
         yield from _evaluation_problems(self)
+        yield from pruning_problems(self.compression, self.training.epochs)
 
     @property
     def image_size(self) -> tuple[int, int]:

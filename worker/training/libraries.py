@@ -46,5 +46,6 @@ prepare()
 import timm  # noqa: E402 - after prepare()
 import torchvision  # noqa: E402 - after prepare()
 from timm.layers.conv2d_same import Conv2dSame  # noqa: E402 - after prepare()
+from timm.layers.linear import Linear  # noqa: E402 - after prepare()
 
-__all__ = ["Conv2dSame", "prepare", "timm", "torch", "torchvision"]
+__all__ = ["Conv2dSame", "Linear", "prepare", "timm", "torch", "torchvision"]

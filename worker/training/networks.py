@@ -12,10 +12,14 @@ from worker.training.models import build_model
 
 
 def build_network(order: RunOrder, classes: Sequence[str], phase: Phase) -> nn.Module:
-    """On the CPU, with its initial weights: the same in every rank and attempt. Raises `bad_spec`."""
+    """On the CPU, with its initial weights: the same in every rank and attempt. Raises `bad_spec`.
+
+    What compression does during training is not done to it yet.
+    """
     network = build_model(order, classes)
     if phase == "training":
         spec = order.spec
         channels = architecture.of(network).channels
-        compress(network, spec.compression, spec.image_size, channels, spec.training.seed)
+        seed = spec.training.seed
+        compress(network, spec.compression, spec.image_size, channels, seed, when="before training")
     return network

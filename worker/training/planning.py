@@ -6,6 +6,7 @@ Networks are built without memory where they start from random weights, and run 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -37,9 +38,15 @@ def make_plan(order: RunOrder) -> Plan:
     channels = architecture.of(network).channels
     _refuse_other_outputs(network, channels, spec, len(outline.classes))
     before = cost.network_cost(network, channels, spec.image_size)
-    layers = compress(network, spec.compression, spec.image_size, channels, spec.training.seed)
-    after = cost.network_cost(network, channels, spec.image_size)
+    notes: list[str] = []
+    compressed = partial(
+        compress, network, spec.compression, spec.image_size, channels, spec.training.seed, notes.append
+    )
     steps = _Steps(outline.train_images, spec.training.batch_size, spec.distributed.processes)
+    layers = compressed("before training")
+    memory_bytes = _memory_bytes(network, order, channels, steps)
+    layers += compressed("during training")
+    after = cost.network_cost(network, channels, spec.image_size)
     _refuse_single_values(network, channels, spec, steps.smallest_share)
     return Plan(
         before=before,
@@ -50,11 +57,12 @@ def make_plan(order: RunOrder) -> Plan:
         validation_images=outline.validation_images,
         image_size=spec.image_size,
         steps_per_epoch=steps.count,
-        memory_bytes=_memory_bytes(network, order, channels, steps),
+        memory_bytes=memory_bytes,
         warnings=[
             *crop_warnings,
             *steps.warnings(),
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
+            *notes,
             *_cost_warnings(before, after),
             *_map_warnings(network, channels, spec),
         ],
@@ -163,10 +171,14 @@ def _layer_warnings(spec: JobSpec, layers: list[LayerChange], trained: bool) -> 
         statuses = [each.status for each in layers if each.method == method]
         kept = statuses.count("kept")
         if kept:
-            yield f"{method} leaves {kept} of {len(statuses)} convolutions as they are; `layers` says why."
+            yield f"{method} leaves {kept} of {len(statuses)} {_what(method)} as they are; `layers` says why."
     split = sum(each.status == "changed" and each.method == "depthwise_separable" for each in layers)
     if trained and split:
         yield f"depthwise_separable gives {split} layers with trained weights new, random ones."
+
+
+def _what(method: str) -> str:
+    return "layers" if method == "channel_pruning" else "convolutions"
 
 
 def _cost_warnings(before: NetworkCost, after: NetworkCost) -> Iterator[str]:

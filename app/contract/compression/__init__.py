@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from app.contract.compression.narrower import ActivationCompression, DepthwiseSeparable
+from app.contract.compression.pruning import ChannelPruning
 
-__all__ = ["ActivationCompression", "Compression", "DepthwiseSeparable"]
+__all__ = ["ActivationCompression", "ChannelPruning", "Compression", "DepthwiseSeparable"]
 
-Compression = Annotated[DepthwiseSeparable | ActivationCompression, Field(discriminator="kind")]
+Compression = Annotated[DepthwiseSeparable | ActivationCompression | ChannelPruning, Field(discriminator="kind")]

@@ -4,13 +4,13 @@ To add a kind: a class in app/contract/compression/, a file of its name here wit
 tests/worker/training/compression/test_<kind>.py. What kinds share lies in `_<name>.py` files.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
-from app.contract.compression import Compression
+from app.contract.compression import ChannelPruning, Compression
 from app.contract.plan import LayerChange
 from worker.training import plugins, shapes
 from worker.training.architecture import Applied, Sizes, note, seeded
@@ -26,6 +26,8 @@ class Scene:
     """JSON Pointer of the method in the spec, for refusals."""
     channels: int
     """Of the images."""
+    image_size: Sequence[int]
+    """Their height and width."""
     flow: Flow
 
 
@@ -37,6 +39,8 @@ class Choice:
     """For each layer that it looked at, why it stays as it is; empty for those that shall change."""
     sizes: Sizes = field(default_factory=dict)
     """Of layers that shall change, what only the weights could tell; see `Transformation.rebuild`."""
+    notes: Sequence[str] = ()
+    """What a person should know of it beside the layers."""
 
     @property
     def layers(self) -> list[str]:
@@ -60,26 +64,80 @@ class Transformation(Protocol):
         """Give a fresh network the form that `change` gave, whatever its weights: they are loaded afterwards."""
 
 
-def compress(
-    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int, seed: int = 0
-) -> list[LayerChange]:
-    """Apply the methods to `model`, in place and in order, and say what became of each convolution.
+Cut = Mapping[str, Callable[[Tensor], Tensor]]
+"""For each tensor in the state of a network that gets smaller: from it, or its moments, to what stays."""
 
-    New random weights are a function of `seed` (the job's): the same in every rank. Raises `bad_spec` at
-    `/compression/<i>` when a method fits no layer of this network, or the network does not run any more.
+
+@dataclass(frozen=True)
+class StepChoice:
+    """What a gradual method will take away in one of its steps. Plain values: one rank chooses for all."""
+
+    kept: Mapping[str, tuple[Sequence[int] | None, Sequence[int] | None]]
+    """By layer: the output and input channels that stay; null: all."""
+    sizes: Sizes
+    before: int
+    """What the method counts, such as MACs."""
+    after: int
+    wanted: float
+
+
+class Gradual(Protocol):
+    """A transformation that acts in steps during training."""
+
+    def choose_step(self, model: nn.Module, whole: nn.Module, scene: Scene, number: int) -> StepChoice:
+        """Look only. `whole`: the network before the first step, with any weights; `number` counts from 1."""
+
+    def cut_of(self, model: nn.Module, choice: StepChoice) -> Cut:
+        """What a choice leaves of each tensor of `model`."""
+
+
+def compress(
+    model: nn.Module,
+    methods: Sequence[Compression],
+    image_size: Sequence[int],
+    channels: int,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda _note: None,
+    when: Literal["always", "before training", "during training"] = "always",
+) -> list[LayerChange]:
+    """Apply the methods to `model`, in place and in order, and say what became of each layer that they look at.
+
+    New random weights are a function of `seed` (the job's): the same in every rank. `tell` hears what a person should
+    know beside that. `when`: only the methods that act then; those that do so during training are done to their end.
+    Raises `bad_spec` at `/compression/<i>` when a method fits no layer of this network, or the network does not run any
+    more.
     """
     changes: list[LayerChange] = []
     for index, method in enumerate(methods):
+        if when != "always" and is_gradual(method) != (when == "during training"):
+            continue
         with seeded(seed, f"compression/{index}"):
-            changes += _apply(model, method, f"/compression/{index}", image_size, channels)
+            changes += _apply(model, method, f"/compression/{index}", image_size, channels, tell)
     return changes
 
 
+def is_gradual(method: Compression) -> bool:
+    """Whether a method changes the network while it is trained."""
+    return isinstance(method, ChannelPruning) and method.is_gradual
+
+
+def scene_of(model: nn.Module, pointer: str, image_size: Sequence[int], channels: int) -> Scene:
+    """What a method may know of a network as it is now."""
+    return Scene(pointer, channels, image_size, observe(model, image_size, channels))
+
+
 def _apply(
-    model: nn.Module, method: Compression, pointer: str, image_size: Sequence[int], channels: int
+    model: nn.Module,
+    method: Compression,
+    pointer: str,
+    image_size: Sequence[int],
+    channels: int,
+    tell: Callable[[str], None],
 ) -> list[LayerChange]:
     transformation: Transformation = plugins.build("compression", method)
-    choice = transformation.choose(model, Scene(pointer, channels, observe(model, image_size, channels)))
+    choice = transformation.choose(model, scene_of(model, pointer, image_size, channels))
+    for each in choice.notes:
+        tell(each)
     if not choice.layers:
         raise bad_spec(pointer, _nothing_to_do(method.kind, choice.reasons), "no_layer_fits")
     before = {name: _parameters(model.get_submodule(name)) for name in choice.reasons}

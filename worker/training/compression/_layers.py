@@ -19,6 +19,11 @@ def unusual(name: str, layer: nn.Conv2d, scene: Scene) -> str:
     """Why no method may replace this convolution; empty when it is an ordinary dense one."""
     if layer.groups != 1:
         return f"it has {layer.groups} groups already"
+    return own_way(name, layer, scene)
+
+
+def own_way(name: str, layer: nn.Conv2d, scene: Scene) -> str:
+    """Why the weights of this convolution cannot be taken for what it computes; empty when they can."""
     if not _computes_as_torch_does(layer):
         return f"its class {type(layer).__name__} computes its weights or its output in its own way"
     if parametrize.is_parametrized(layer):
