@@ -23,7 +23,8 @@ from worker.training.alive import kept_for_backward
 from worker.training.architecture import Architecture, assemble, seeded
 from worker.training.attached import Course
 from worker.training.card import Scaling
-from worker.training.compression import _groups, attach
+from worker.training.compressing import attach
+from worker.training.compression import _groups
 from worker.training.precision import Precision
 
 SIZE = (224, 224)

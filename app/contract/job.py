@@ -9,6 +9,7 @@ from app.contract.augment import Augment, Evaluation, Normalize, RandomCrop, Res
 from app.contract.augment.order import order_problems
 from app.contract.compression import Compression, Quantization
 from app.contract.compression.conflicts import conflict_problems, weights_problems
+from app.contract.compression.pruning import pruning_problems
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
 from app.contract.distributed import Distributed, Single
 from app.contract.export import ExportFormat, Exports
@@ -93,6 +94,7 @@ class JobSpec(Spec):
         yield from _gate_problems(self)
         yield from conflict_problems(self.compression)
         yield from weights_problems(self.compression, comes_with_weights(self.model))
+        yield from pruning_problems(self.compression, self.training.epochs)
 
     @property
     def image_size(self) -> tuple[int, int]:

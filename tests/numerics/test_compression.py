@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from app.contract.compression import ActivationCompression, DepthwiseSeparable, LowRank
 from worker.training.architecture import Architecture, assemble
-from worker.training.compression import activation_compression, compress, depthwise_separable, low_rank
+from worker.training.compressing import compress
+from worker.training.compression import activation_compression, depthwise_separable, low_rank
 from worker.training.cost import network_cost
 
 # N = images, C = channels, K = kernel side

@@ -66,9 +66,14 @@ def assemble(architecture: Architecture) -> nn.Module:
     model = create(architecture)
     model.trainyard_architecture = architecture.uncompressed()  # type: ignore[assignment]
     for applied in architecture.compression:
-        plugins.build("compression", applied.method).rebuild(model, applied.layers, applied.sizes)
-        note(model, applied)
+        apply_again(model, applied)
     return model
+
+
+def apply_again(model: nn.Module, applied: Applied) -> None:
+    """Give a network the form that a method once gave one like it, whatever their weights."""
+    plugins.build("compression", applied.method).rebuild(model, applied.layers, applied.sizes)
+    note(model, applied)
 
 
 def create(architecture: Architecture, **options: Any) -> nn.Module:

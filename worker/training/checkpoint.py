@@ -36,7 +36,8 @@ class Position:
     step: int = 0  # completed in the phase
     rollbacks: int = 0  # times that it diverged: each halves the rate
     micro_batch: int | None = None  # most images a rank computes at once; null: its whole share
-    best: float | None = None  # highest validation accuracy so far
+    prunings: int = 0  # steps of pruning during training that were made
+    best: float | None = None  # highest validation accuracy so far, with the channels that are left
     best_epoch: int = 0
     epoch_sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # loss, correct, samples of this epoch
 
@@ -49,6 +50,7 @@ class Snapshot:
     identity: dict[str, str]  # what must be the same when it is loaded: the spec's hash, the data's
     tensors: dict[str, Any]
     rng: list[dict[str, Any]]
+    pruned: dict[str, Any] | None = None  # what pruning during training has made of the network: an `Applied`, as JSON
 
 
 def save(snapshot: Snapshot, folder: Path, carried: Iterable[Path] = ()) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def save(snapshot: Snapshot, folder: Path, carried: Iterable[Path] = ()) -> dict
     files = {path.name: _copy(path, partial / path.name) for path in carried}
     files[STATE] = _write(partial / STATE, lambda file: torch.save(snapshot.tensors, file))
     progress = {"position": asdict(position), "identity": snapshot.identity, "rng": snapshot.rng}
+    progress |= {"pruned": snapshot.pruned} if snapshot.pruned else {}
     files[PROGRESS] = _write(partial / PROGRESS, lambda file: file.write(json.dumps(progress).encode()))
     manifest = json.dumps({"phase": position.phase, "epoch": position.epoch, "step": position.step, "files": files})
     _write(partial / MANIFEST, lambda file: file.write(manifest.encode()))
@@ -85,7 +88,8 @@ def load(folder: Path) -> Snapshot:
     """Read a verified checkpoint, on the CPU, without unpickling anything but tensors and plain values."""
     progress = json.loads((folder / PROGRESS).read_text("utf-8"))
     tensors = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    return Snapshot(Position(**progress["position"]), progress["identity"], tensors, progress["rng"])
+    position = Position(**progress["position"])
+    return Snapshot(position, progress["identity"], tensors, progress["rng"], progress.get("pruned"))
 
 
 def newest_good(candidates: Iterable[Path]) -> tuple[Path | None, list[str]]:

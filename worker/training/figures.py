@@ -9,7 +9,7 @@ from app.contract.report import ClassChange, Latency, Measurement, Ratios
 from app.contract.report import Stage as Listed
 from app.contract.training import TrainBaseline
 from app.contract.work import RunOrder
-from worker.training import cost, data, peaks, sampling, scores, timing
+from worker.training import cost, data, expected_memory, peaks, sampling, scores, timing
 from worker.training.card import ModelCard
 from worker.training.measuring import ARTIFACTS, BEFORE
 from worker.training.onnx_network import OnnxNetwork
@@ -104,12 +104,14 @@ class Figures:
         return next(each.name for each in self.networks if each.model is stage.model)
 
     def _training_memory_bytes(self, stage: Stage) -> int:
-        spec = self.order.spec
-        images, processes = self._train_images, spec.distributed.processes
-        largest = sampling.largest_share(images, spec.training.batch_size, processes)
-        halved = self.order.device_kind == "cuda" and spec.training.precision == "auto"
-        share = cost.Share(largest, processes, halved)
-        return cost.training_memory_bytes(stage.model, spec.training, self.card.channels, spec.image_size, share)
+        """Of the trained network with its methods of the loop, and its teacher; of the others without."""
+        order, spec = self.order, self.order.spec
+        share = sampling.largest_share(self._train_images, spec.training.batch_size, spec.distributed.processes)
+        if stage is not self.networks[-1]:
+            return expected_memory.without_methods(stage.model, order, share)
+        teacher = expected_memory.of_teacher(order, self.card.classes, self.card.channels, share)
+        own = expected_memory.of_training(stage.model, order, self.card.classes, share)
+        return own + (teacher.memory_bytes if teacher else 0)
 
     @cached_property
     def _train_images(self) -> int:

@@ -46,6 +46,7 @@ prepare()
 import timm  # noqa: E402 - after prepare()
 import torchvision  # noqa: E402 - after prepare()
 from timm.layers.conv2d_same import Conv2dSame  # noqa: E402 - after prepare()
+from timm.layers.linear import Linear  # noqa: E402 - after prepare()
 from timm.layers.norm_act import BatchNormAct2d  # noqa: E402 - after prepare()
 
-__all__ = ["BatchNormAct2d", "Conv2dSame", "prepare", "timm", "torch", "torchvision"]
+__all__ = ["BatchNormAct2d", "Conv2dSame", "Linear", "prepare", "timm", "torch", "torchvision"]

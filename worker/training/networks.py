@@ -8,7 +8,7 @@ from torch import nn
 from app.contract.events import Phase
 from app.contract.work import RunOrder
 from worker.training import architecture
-from worker.training.compression import Outcome, outcomes
+from worker.training.compressing import Outcome, outcomes
 from worker.training.models import build_model, starts_from_weights
 
 
@@ -25,13 +25,13 @@ class Beginning:
 def begin(order: RunOrder, classes: Sequence[str], phase: Phase) -> Beginning:
     """The network of a phase on the CPU, with its initial weights: the same in every rank and attempt.
 
-    Raises `bad_spec`.
+    What compression does during training is not done to it yet. Raises `bad_spec`.
     """
     network = build_model(order, classes)
     if phase != "training":
         return Beginning(network, [], False)
     spec = order.spec
-    channels = architecture.of(network).channels
-    applied = outcomes(network, spec.compression, spec.image_size, channels, spec.training.seed)
+    channels, seed = architecture.of(network).channels, spec.training.seed
+    applied = outcomes(network, spec.compression, spec.image_size, channels, seed, when="before training")
     stale = starts_from_weights(order) and not all(each.exact for each in applied)
     return Beginning(network, applied, stale)

@@ -14,11 +14,12 @@ from torch import nn
 from app.contract.events import Compressed, Noted, Phase
 from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
-from worker.training import architecture, checkpoint, optim, recalibration, seeds
+from worker.training import architecture, checkpoint, optim, pruning, recalibration, seeds
+from worker.training.architecture import Applied
 from worker.training.attached import Course, Methods
 from worker.training.card import Scaling
 from worker.training.checkpoint import Position, Snapshot
-from worker.training.compression import attach
+from worker.training.compressing import attach
 from worker.training.council import Council, Diverging, Row
 from worker.training.errors import RunFailure
 from worker.training.evaluation import Score, evaluate
@@ -67,6 +68,7 @@ class Work:
         return self.trainee
 
     def _epoch(self) -> None:
+        self._prune()
         position, material = self.trainee.position, self.site.material
         self.narrator.restart_clock()
         self.council.restart_clock()
@@ -80,6 +82,20 @@ class Work:
         )
         is_best = self._close_epoch(score)
         self._save(is_best=is_best, stop=stop)
+
+    def _prune(self) -> None:
+        """Make the step of pruning that is due now, if any: the network goes on as if it had been loaded so."""
+        site, trainee = self.site, self.trainee
+        step = pruning.due(site.order.spec, trainee.position)
+        if step is None:
+            return
+        tensors = _tensors(trainee)
+        trainee.methods.detach()
+        whole = begin(site.order, site.material.loaded.classes, trainee.position.phase).network
+        pruned = pruning.prune(trainee.network, whole, step, site)
+        tensors = pruned.cut(tensors, trainee.network, trainee.optimizer)
+        trainee.position.prunings, trainee.position.best = step.number, None
+        self.trainee, _ = _as_saved(site, trainee.position, tensors, pruned.applied)
 
     def _step_made(self, step: int, rate: float, images: int) -> None:
         self.site.tick()
@@ -125,24 +141,36 @@ def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None)
     if rollbacks is not None:
         position.rollbacks = rollbacks
     position.micro_batch = site.micro_batch
-    beginning = begin(site.order, site.material.loaded.classes, phase)
-    network = beginning.network
-    network.to(site.material.precision.weights)  # before weights are loaded: fp64 ones must not pass through fp32
     if snapshot:
         site.refuse_other(snapshot.identity)
-        network.load_state_dict(snapshot.tensors["model"])
-    trainee = _trainee(site, network, position)
-    trainee.methods = _methods(site, network, phase)
-    if snapshot:
-        trainee.methods.load(snapshot.tensors.get("methods", {}))
-        trainee.optimizer.load_state_dict(snapshot.tensors["optimizer"])
-        trainee.scaler.load_state_dict(snapshot.tensors["scaler"])
-    else:
+    pruned = Applied.model_validate(snapshot.pruned) if snapshot and snapshot.pruned else None
+    trainee, beginning = _as_saved(site, position, snapshot.tensors if snapshot else None, pruned)
+    if not snapshot:
         _compressed(site, beginning, trainee)
     _seed(site, phase, snapshot)
     published, waited_s = trainee.methods.metrics, site.material.training.waited_s
     narrator = Narrator(site.reporter, phase, site.pace(phase), published, _waited_s=waited_s)
-    return Work(site, trainee, _council(site, trainee, narrator), narrator)
+    return Work(site, trainee, _council(site, position, narrator, len(published)), narrator)
+
+
+def _as_saved(
+    site: Site, position: Position, tensors: dict[str, Any] | None, pruned: Applied | None
+) -> tuple[Trainee, Beginning]:
+    """The network of a phase, in the form and state that were saved, if any were; else as it starts."""
+    beginning = begin(site.order, site.material.loaded.classes, position.phase)
+    network = beginning.network
+    if pruned:
+        architecture.apply_again(network, pruned)
+    network.to(site.material.precision.weights)  # before weights are loaded: fp64 ones must not pass through fp32
+    if tensors:
+        network.load_state_dict(tensors["model"])
+    trainee = _trainee(site, network, position)
+    trainee.methods = _methods(site, network, position.phase)
+    if tensors:
+        trainee.methods.load(tensors.get("methods", {}))
+        trainee.optimizer.load_state_dict(tensors["optimizer"])
+        trainee.scaler.load_state_dict(tensors["scaler"])
+    return trainee, beginning
 
 
 def _compressed(site: Site, beginning: Beginning, trainee: Trainee) -> None:
@@ -183,16 +211,15 @@ def _methods(site: Site, network: nn.Module, phase: Phase) -> Methods:
     return attach(network, order.spec.compression, order.spec.image_size, architecture.of(network).channels, course)
 
 
-def _council(site: Site, trainee: Trainee, narrator: Narrator) -> Council:
+def _council(site: Site, position: Position, narrator: Narrator, published: int) -> Council:
     def publish(rows: Sequence[Row]) -> None:
-        sums = trainee.position.epoch_sums
+        sums = position.epoch_sums
         for row in rows:
             sums[:] = [total + part for total, part in zip(sums, row.sums, strict=True)]
         if site.ranks.rank == 0:
             narrator.tell(rows)
 
-    published = len(trainee.methods.metrics)
-    return Council(site.ranks, site.board, publish, trainee.position.step + 1, published=published)
+    return Council(site.ranks, site.board, publish, position.step + 1, published=published)
 
 
 def _seed(site: Site, phase: Phase, snapshot: Snapshot | None) -> None:
@@ -208,7 +235,9 @@ def _snapshot(site: Site, trainee: Trainee) -> Snapshot:
     rng = site.gather(seeds.state(site.ranks.device))
     copied = detached(_tensors(trainee)) if site.ranks.rank == 0 else {}
     position = replace(trainee.position, epoch_sums=list(trainee.position.epoch_sums))
-    return Snapshot(position, site.identity, copied, rng)
+    applied = pruning.applied(trainee.network, position.prunings)
+    pruned = applied.model_dump(mode="json") if applied else None
+    return Snapshot(position, site.identity, copied, rng, pruned)
 
 
 def _tensors(trainee: Trainee) -> dict[str, Any]:

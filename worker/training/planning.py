@@ -6,30 +6,35 @@ Networks are built without memory where they start from random weights, and run 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from app.contract.augment import RandomCrop, Resize
-from app.contract.compression import IN_LOOP, DepthwiseSeparable, Distillation
+from app.contract.compression import IN_LOOP, DepthwiseSeparable
 from app.contract.data import Builtin
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
-from app.contract.plan import LayerChange, NetworkCost, Plan, TeacherCost
+from app.contract.plan import LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
-from worker.training import architecture, causes, cost, data, earlier, formats, models, sampling, shapes
-from worker.training.attached import Course
-from worker.training.card import Scaling
-from worker.training.compression import attach, outcomes
-from worker.training.compression.distillation import teacher_cost
+from worker.training import (
+    architecture,
+    causes,
+    cost,
+    data,
+    earlier,
+    expected_memory,
+    formats,
+    models,
+    sampling,
+    shapes,
+)
+from worker.training.compressing import outcomes
 from worker.training.data import Outline
 from worker.training.errors import bad_spec
-from worker.training.precision import Precision, refuse_unsupported
-
-NO_SCALING = Scaling(mean=(0.0,), std=(1.0,))
-"""Stands for what is fitted to the images, where nothing is computed."""
+from worker.training.precision import refuse_unsupported
 
 MOST_IMAGES_MEASURED = 20_000
 """Up to so many images a plan reads all sizes, to see whether a crop fits them."""
@@ -47,12 +52,18 @@ def make_plan(order: RunOrder) -> Plan:
     channels = architecture.of(network).channels
     _refuse_other_outputs(network, channels, spec, len(outline.classes))
     before = cost.network_cost(network, channels, spec.image_size)
-    applied = outcomes(network, spec.compression, spec.image_size, channels, spec.training.seed)
+    notes: list[str] = []
+    compressed = partial(
+        outcomes, network, spec.compression, spec.image_size, channels, spec.training.seed, notes.append
+    )
+    steps = _Steps(outline.train_images, spec.training.batch_size, spec.distributed.processes)
+    applied = compressed("before training")
+    memory_bytes = expected_memory.of_training(network, order, outline.classes, steps.largest_share)
+    applied = sorted([*applied, *compressed("during training")], key=lambda each: each.index)
     layers = [change for outcome in applied for change in outcome.layers]
     after = cost.network_cost(network, channels, spec.image_size)
-    steps = _Steps(outline.train_images, spec.training.batch_size, spec.distributed.processes)
     _refuse_single_values(network, channels, spec, steps.smallest_share)
-    teacher = _teacher(order, outline, channels, steps)
+    teacher = expected_memory.of_teacher(order, outline.classes, channels, steps.largest_share)
     return Plan(
         before=before,
         after=after,
@@ -63,12 +74,13 @@ def make_plan(order: RunOrder) -> Plan:
         validation_images=outline.validation_images,
         image_size=spec.image_size,
         steps_per_epoch=steps.count,
-        memory_bytes=_memory_bytes(network, order, outline, steps) + (teacher.memory_bytes if teacher else 0),
+        memory_bytes=memory_bytes + (teacher.memory_bytes if teacher else 0),
         teacher=teacher,
         warnings=[
             *crop_warnings,
             *steps.warnings(),
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
+            *notes,
             *_cost_warnings(before, after),
             *_map_warnings(network, channels, spec),
             *formats.refuse_impossible(spec, after.weights_bytes, outline.train_images),
@@ -115,26 +127,6 @@ class _Steps:
                 f"The last {self.images % self.batch_size} images of an epoch are too few for a step of their own "
                 "and join the batch before."
             )
-
-
-def _memory_bytes(network: nn.Module, order: RunOrder, outline: Outline, steps: _Steps) -> int:
-    spec, channels = order.spec, architecture.of(network).channels
-    course = Course(order, outline.classes, NO_SCALING, Precision("cpu"), torch.device("meta"), lambda values: values)
-    methods = attach(network, spec.compression, spec.image_size, channels, course)
-    share = _share(order, steps)
-    return cost.training_memory_bytes(network, spec.training, channels, spec.image_size, share, methods)
-
-
-def _share(order: RunOrder, steps: _Steps) -> cost.Share:
-    halved = order.device_kind == "cuda" and order.spec.training.precision == "auto"
-    return cost.Share(steps.largest_share, steps.processes, halved)
-
-
-def _teacher(order: RunOrder, outline: Outline, channels: int, steps: _Steps) -> TeacherCost | None:
-    for index, method in enumerate(order.spec.compression):
-        if isinstance(method, Distillation):
-            return teacher_cost(method, order, outline.classes, channels, f"/compression/{index}", _share(order, steps))
-    return None
 
 
 def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, classes: int) -> None:

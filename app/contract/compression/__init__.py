@@ -7,11 +7,13 @@ from pydantic import Field
 from app.contract.compression.distillation import Distillation
 from app.contract.compression.memory import Checkpointing, SavedActivations
 from app.contract.compression.narrower import ActivationCompression, DepthwiseSeparable, LowRank
+from app.contract.compression.pruning import ChannelPruning
 from app.contract.compression.quantization import Quantization
 
 __all__ = [
     "IN_LOOP",
     "ActivationCompression",
+    "ChannelPruning",
     "Checkpointing",
     "Compression",
     "DepthwiseSeparable",
@@ -28,6 +30,7 @@ Compression = Annotated[
     DepthwiseSeparable
     | ActivationCompression
     | LowRank
+    | ChannelPruning
     | SavedActivations
     | Checkpointing
     | Distillation

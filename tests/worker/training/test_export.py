@@ -15,7 +15,7 @@ from app.contract.compression import ActivationCompression, DepthwiseSeparable
 from worker.training import architecture
 from worker.training.architecture import Architecture, assemble, seeded
 from worker.training.card import BrokenModel, ModelCard, Scaling, read_card
-from worker.training.compression import compress
+from worker.training.compressing import compress
 from worker.training.export import export, probe, rebuild
 
 CLASSES = ("cat", "dog", "fox")

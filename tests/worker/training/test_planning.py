@@ -217,3 +217,18 @@ def test_the_memory_of_the_plan_follows_what_is_kept(tmp_path):
     assert bits[0].after == plain.after
     assert planned({"kind": "checkpointing"}).memory_bytes < plain.memory_bytes
     assert {each.method for each in bits[0].layers} == {"saved_activations"}
+
+
+def test_pruning_during_training_is_planned_to_its_end_and_its_memory_is_that_of_the_beginning(tmp_path):
+    def planned(*methods):
+        return make_plan(order(tmp_path, compression=methods))
+
+    whole = planned()
+    at_once = planned({"kind": "channel_pruning", "ratio": 2.0})
+    in_steps = planned({"kind": "channel_pruning", "ratio": 2.0, "steps": 2})
+    assert in_steps.after == at_once.after
+    assert in_steps.after.macs == pytest.approx(whole.before.macs / 2, rel=0.05)
+    assert at_once.memory_bytes < in_steps.memory_bytes == whole.memory_bytes
+    assert {layer.name: layer.parameters_after for layer in in_steps.layers} == {
+        layer.name: layer.parameters_after for layer in at_once.layers
+    }

@@ -18,12 +18,17 @@ READS_IMAGE = "it reads the image"
 
 def unusual(name: str, layer: nn.Conv2d | nn.Linear, scene: Scene) -> str:
     """Why no method may replace this layer; empty when it is an ordinary dense one."""
+    if isinstance(layer, nn.Conv2d) and layer.groups != 1:
+        return f"it has {layer.groups} groups already"
+    return own_way(name, layer, scene)
+
+
+def own_way(name: str, layer: nn.Conv2d | nn.Linear, scene: Scene) -> str:
+    """Why the weights of this layer cannot be taken for what it computes; empty when they can."""
     return next(_oddities(name, layer, scene), "")
 
 
 def _oddities(name: str, layer: nn.Conv2d | nn.Linear, scene: Scene) -> Iterator[str]:
-    if isinstance(layer, nn.Conv2d) and layer.groups != 1:
-        yield f"it has {layer.groups} groups already"
     if not computes_as_torch_does(layer):
         yield f"its class {type(layer).__name__} computes its weights or its output in its own way"
     if parametrize.is_parametrized(layer):

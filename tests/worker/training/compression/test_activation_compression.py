@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from app.contract.compression import ActivationCompression, DepthwiseSeparable
-from worker.training.compression import compress
+from worker.training.compressing import compress
 from worker.training.compression.activation_compression import GroupMean, LearnedGroupMean, build
 from worker.training.cost import network_cost
 from worker.training.errors import RunFailure

@@ -8,7 +8,7 @@ from torch import nn
 
 from app.contract.compression import DepthwiseSeparable
 from worker.training.architecture import Architecture
-from worker.training.compression import compress, outcomes
+from worker.training.compressing import compress, outcomes
 from worker.training.compression.depthwise_separable import DepthwiseSeparableConv2d, build
 from worker.training.errors import RunFailure
 from worker.training.libraries import Conv2dSame

@@ -13,7 +13,7 @@ from tests.support.networks import CLASSES, exported
 from worker.training import cost
 from worker.training.architecture import Architecture
 from worker.training.card import Scaling
-from worker.training.compression import attach
+from worker.training.compressing import attach
 from worker.training.compression.distillation import build, teacher_cost
 from worker.training.errors import RunFailure
 from worker.training.export import rebuild

@@ -10,7 +10,7 @@ from app.contract.spec import kinds
 from app.contract.training import Training
 from worker.training import cost
 from worker.training.attached import Methods
-from worker.training.compression import attach, compress
+from worker.training.compressing import attach, compress
 from worker.training.export import tensors_of
 
 EXAMPLES = [

@@ -9,7 +9,7 @@ from torch import nn
 from app.contract.compression import LowRank
 from worker.training import architecture
 from worker.training.architecture import Architecture, assemble
-from worker.training.compression import compress
+from worker.training.compressing import compress
 from worker.training.compression.low_rank import build, rank_of_energy
 from worker.training.errors import RunFailure
 from worker.training.libraries import Conv2dSame

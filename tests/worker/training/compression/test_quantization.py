@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from app.contract.compression import Quantization
-from worker.training.compression import attach, compress
+from worker.training.compressing import attach, compress
 from worker.training.compression.quantization import MEMORY, Feeling, rounded_input, rounded_weight
 from worker.training.errors import RunFailure
 
@@ -26,9 +26,9 @@ def test_weights_are_on_the_grid_of_their_channel(shape):
     weight[2] = 0
     found = rounded_weight(weight)
     for channel, rounded in zip(weight, found, strict=True):
-        scale = float(channel.abs().max()) / 127
+        scale = float(channel.abs().max()) / 64
         torch.testing.assert_close(
-            rounded, naive(channel, scale, 0, -127, 127) if scale else channel, rtol=1e-5, atol=0
+            rounded, naive(channel, scale, 0, -64, 64) if scale else channel, rtol=1e-5, atol=0
         )
 
 

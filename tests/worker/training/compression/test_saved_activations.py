@@ -9,7 +9,7 @@ from torch import nn
 
 from app.contract.compression import SavedActivations
 from worker.training.alive import kept_for_backward
-from worker.training.compression import attach, compress
+from worker.training.compressing import attach, compress
 from worker.training.compression._groups import GROUP, Codes, _codes, _rows, _values
 from worker.training.compression.saved_activations import Rounded
 from worker.training.errors import RunFailure

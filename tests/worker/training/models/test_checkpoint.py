@@ -13,7 +13,7 @@ from app.contract.failures import FailureCode
 from worker.training import architecture, models
 from worker.training.architecture import Architecture, assemble, seeded
 from worker.training.card import ModelCard, Scaling
-from worker.training.compression import compress
+from worker.training.compressing import compress
 from worker.training.errors import RunFailure
 from worker.training.export import export
 
