@@ -27,6 +27,9 @@ QUICK = settings(
 LONG = settings(QUICK, max_examples=280)
 """10,000 steps: an example has 41 on average."""
 
+MORE = settings(QUICK, max_examples=35)
+"""What is rare is missed by one such run in five: then it goes on, a little at a time."""
+
 MET = (
     "claims 200", "claims 204", "start 204", "start 410", "heartbeat 200", "heartbeat 410", "reports 200",
     "reports 409", "reports 410", "finish 200", "finish 410", "cancel 200", "cancel 202", "cancel 409", "cancel 404",
@@ -67,7 +70,14 @@ def test_any_order_of_calls_leaves_sense_behind(machine):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_any_order_of_calls_leaves_sense_behind_for_10_000_steps(machine):
-    run_state_machine_as_test(machine, settings=LONG)
+    for more in (LONG, *[MORE] * 8):
+        run_state_machine_as_test(machine, settings=more)
+        if machine.steps >= 10_000 and not _never_met(machine):
+            break
     print(machine.steps, "steps:", sorted(machine.tally.items()))
     assert machine.steps >= 10_000
-    assert [each for each in MET if not machine.tally[each]] == []
+    assert _never_met(machine) == []
+
+
+def _never_met(machine):
+    return [each for each in MET if not machine.tally[each]]
