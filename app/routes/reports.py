@@ -11,7 +11,7 @@ from app.contract.comparison import Comparison
 from app.contract.report import Report
 from app.errors import NotFound
 from app.problems import NotAcceptable
-from app.routes import examples
+from app.routes import report_examples
 from app.routes.answers import answered, read
 from app.routes.conditions import etag, is_unchanged
 from app.routes.inputs import DatabaseDep, JobId
@@ -39,7 +39,7 @@ JobIds = Annotated[
 
 
 def _responses() -> dict[int | str, dict[str, Any]]:
-    described = read(NotFound, NotAcceptable, example=examples.REPORT, ETag="Of this representation.")
+    described = read(NotFound, NotAcceptable, example=report_examples.REPORT, ETag="Of this representation.")
     described[200]["description"] = "The report; by `Accept` as Markdown, or as a page for a browser."
     text = {"schema": {"type": "string"}}
     described[200]["content"] |= {
@@ -84,7 +84,7 @@ async def get_report(
     response_model=Comparison,
     operation_id="compare_jobs",
     summary="Compare jobs",
-    responses=read(example=examples.COMPARISON),
+    responses=read(example=report_examples.COMPARISON),
 )
 def compare_jobs(jobs: JobIds, database: DatabaseDep) -> Response:
     """What the models of these jobs cost, and which of them nothing beats: the numbers of a Pareto picture of accuracy

@@ -83,7 +83,13 @@ def _give(session: Session, row: Row[Any], worker_id: str, devices: tuple[Device
 def _order(session: Session, settings: Settings, row: Row[Any], devices: tuple[Device, ...]) -> RunOrder:
     spec = spec_of(row.spec)
     resume_jobs = (row.id, row.resume_job) if row.resume_job else (row.id,)
-    refers = References(row.dataset_id, row.dataset_path, row.model_job, row.teacher_job, row.baseline_job)
+    refers = References(
+        dataset_id=row.dataset_id,
+        dataset_path=row.dataset_path,
+        model_job=row.model_job,
+        teacher_job=row.teacher_job,
+        baseline_job=row.baseline_job,
+    )
     return RunOrder(
         job=row.id,
         spec=spec,

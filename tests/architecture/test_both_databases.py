@@ -29,6 +29,7 @@ OWN_DATABASE = {
     "app/cli/test_database.py": "the commands that make and copy one",
     "app/routes/test_health.py": "an address where no database is",
     "app/store/test_glances.py": "a file that is missing, and one that another process locks",
+    "app/services/test_gates.py": "the fixture's own, migrated down and up again",
     "app/services/test_previews.py": "the fixture's own, migrated down and up again",
     "app/services/test_stopping.py": "the fixture's own, opened again to hear its nudges",
     "deploy/test_operations.py": "the measures of a service, which are the same on both",

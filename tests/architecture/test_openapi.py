@@ -16,7 +16,7 @@ from app.contract.plan import Plan
 from app.contract.previews import Preview, PreviewSpec
 from app.contract.report import Report
 from app.edge.keys import OPEN_PATHS
-from app.routes import examples
+from app.routes import examples, report_examples
 
 _spec = importlib.util.spec_from_file_location("renew", Path(__file__).parent / "renew.py")
 renew = importlib.util.module_from_spec(_spec)
@@ -129,8 +129,8 @@ def test_every_reference_leads_somewhere():
         (views.Attempt, examples.ATTEMPT),
         (views.CheckpointView, examples.CHECKPOINT),
         (views.Artifact, examples.ARTIFACT),
-        (Report, examples.REPORT),
-        (Comparison, examples.COMPARISON),
+        (Report, report_examples.REPORT),
+        (Comparison, report_examples.COMPARISON),
         (datasets.DatasetSpec, examples.DATASET_SPEC),
         (datasets.Dataset, examples.DATASET),
         (datasets.Dataset, examples.DATASET_UPLOADED),

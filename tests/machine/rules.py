@@ -60,6 +60,7 @@ class Machine(RuleBasedStateMachine):
     database: ClassVar[Database]  # to look at the rows; the service has its own
     settings: ClassVar[Settings]
     steps: ClassVar[int]
+    number: ClassVar[int]  # the seed
     tally: ClassVar[Counter[str]]  # what was met, so that nobody takes a run that met nothing for a proof
     replica: ClassVar[Replica]  # of all runs: what its engine has compiled is kept
     made: Bundle[str] = Bundle("made")

@@ -54,6 +54,7 @@ def machine(database):
         "steps": 0,
         "tally": Counter(),
         "replica": Replica(database.settings),
+        "number": number,
     }
     made = seed(number)(type("Machine", (Machine,), given))
     yield made
@@ -70,8 +71,8 @@ def test_any_order_of_calls_leaves_sense_behind(machine):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_any_order_of_calls_leaves_sense_behind_for_10_000_steps(machine):
-    for more in (LONG, *[MORE] * 8):
-        run_state_machine_as_test(machine, settings=more)
+    for number, more in enumerate((LONG, *[MORE] * 8), machine.number):
+        run_state_machine_as_test(seed(number)(machine), settings=more)
         if machine.steps >= 10_000 and not _never_met(machine):
             break
     print(machine.steps, "steps:", sorted(machine.tally.items()))

@@ -38,13 +38,17 @@ def layers(found: Sequence[LayerChange]) -> Iterator[Section]:
     """What each method did to each layer, as it was planned."""
     if not found:
         return
-    rows = [
-        (each.name, each.method, each.status, count(each.parameters_before), count(each.parameters_after), each.reason)
-        for each in found[:MOST_LAYERS]
-    ]
+    rows = [(each.name, each.method, each.status, *_costs(each), each.reason) for each in found[:MOST_LAYERS]]
     more = [f"The first {MOST_LAYERS} of {len(found)}."] if len(found) > MOST_LAYERS else []
-    table = Table(("layer", "method", "status", "parameters before >", "after >", "why"), rows)
+    headings = ("layer", "method", "status", "parameters before >", "after >", "MACs before >", "after >", "why")
+    table = Table(headings, rows)
     yield Section("Layers", more, [table], folded=True)
+
+
+def _costs(layer: LayerChange) -> Iterator[str]:
+    yield count(layer.parameters_before)
+    yield count(layer.parameters_after)
+    yield from ("" if each is None else count(each) for each in (layer.macs_before, layer.macs_after))
 
 
 def pareto(jobs: Sequence[ComparedJob]) -> Iterator[Section]:

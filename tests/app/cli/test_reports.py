@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from app.cli.exits import Exit
-from app.routes import examples
+from app.routes import report_examples
 
 SPEC = {"dataset": {"kind": "builtin", "name": "digits"}, "model": {"kind": "timm", "name": "resnet10t"}}
 
@@ -23,7 +23,7 @@ def command(serve, hands, tmp_path):
             work = worker.claim()
             worker.start(work)
             failed = {"failure": {"code": "gate_missed", "message": "1 of 2 gates missed."}}
-            worker.finish(work, outcome, report=examples.REPORT, **(failed if outcome == "failed" else {}))
+            worker.finish(work, outcome, report=report_examples.REPORT, **(failed if outcome == "failed" else {}))
         jobs.append(client.post("/v1/jobs", json=SPEC).json()["id"])
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_")}
         environment["TRAINYARD_URL"] = str(client.base_url)
@@ -41,7 +41,7 @@ def test_reports_on_the_screen_and_as_files(command, tmp_path):
     assert "parameters" in shown
     assert "min_parameter_ratio" in shown
     assert "MISSED" in shown
-    assert json.loads(run("report", done, "--json").stdout) == examples.REPORT
+    assert json.loads(run("report", done, "--json").stdout) == report_examples.REPORT
     assert run("report", done, "--format", "markdown").stdout.startswith("# resnet10t on digits\n")
     for name, beginning in (("r.html", "<!doctype html>"), ("r.md", "# "), ("r.json", "{")):
         written = run("report", done, "-o", name)

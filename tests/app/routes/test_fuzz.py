@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.routes import examples
+from app.routes import examples, report_examples
 from tests.support.service import SHA256
 
 ROOT = Path(__file__).parents[3]
@@ -64,7 +64,7 @@ def furnish(client, hands, settings):
         folder.mkdir(parents=True)
         (folder / "log.ndjson").write_text(json.dumps(examples.LOG_LINE) + "\n")
         (folder / "model.json").write_text("{}")
-        left = {"report": examples.REPORT, "artifacts": [ARTIFACT]} if outcome == "succeeded" else {}
+        left = {"report": report_examples.REPORT, "artifacts": [ARTIFACT]} if outcome == "succeeded" else {}
         if outcome:
             worker.finish(work, outcome, **left)
     pets = settings.roots[0] / "pets"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.contract.report import Report
-from app.routes import examples
+from app.routes import examples, report_examples
 from app.services.pages import content_security_policy
 from tests.support.service import REPORT, SHA256
 
@@ -89,7 +89,7 @@ def finished(client, submit, worker):
 
 
 def full(**changes: Any) -> dict[str, Any]:
-    return examples.REPORT | changes
+    return report_examples.REPORT | changes
 
 
 PLAN = {"type": "plan", "plan": examples.PLAN}
@@ -156,9 +156,9 @@ def test_hostile_names_stay_text(client, finished, name):
     """In a class, a stage, a file, a layer, a host, and in the other jobs of the Pareto picture."""
     changes = {
         "classes": [{"name": name, "images": 3, "before": 1.0, "after": 0.5}],
-        "stages": [each | {"name": name} for each in examples.REPORT["stages"]],
-        "exports": [examples.REPORT["exports"][0] | {"file": name, "format": name}],
-        "machine": examples.REPORT["machine"] | {"host": name, "processor": name},
+        "stages": [each | {"name": name} for each in report_examples.REPORT["stages"]],
+        "exports": [report_examples.REPORT["exports"][0] | {"file": name, "runtime": name}],
+        "machine": report_examples.REPORT["machine"] | {"host": name, "processor": name},
     }
     plan = {"type": "plan", "plan": examples.PLAN | {"layers": [examples.PLAN["layers"][0] | {"name": name}]}}
     label = re.sub(r"[\x00-\x1f]", " ", name)
@@ -295,7 +295,7 @@ def test_the_fronts_equal_those_of_a_naive_search(client):
     from app.services.comparing import with_optima
 
     drawn = random.Random(0)
-    base = examples.COMPARISON["jobs"][0]
+    base = report_examples.COMPARISON["jobs"][0]
     for _ in range(50):
         jobs = [
             ComparedJob.model_validate(
@@ -355,4 +355,4 @@ def test_without_jobs_there_is_nothing_to_compare(client):
 
 
 def test_the_example_of_the_document_is_a_whole_report():
-    assert Report.model_validate(examples.REPORT).model_dump(mode="json") == examples.REPORT
+    assert Report.model_validate(report_examples.REPORT).model_dump(mode="json") == report_examples.REPORT

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from app.routes import examples
+from app.routes import report_examples
 
 SIZE = 3_000_000
 
@@ -24,7 +24,7 @@ def succeeded(client, running, worker, settings):
         "size_bytes": SIZE,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    worker.finish(work, "succeeded", report=examples.REPORT, artifacts=[artifact])
+    worker.finish(work, "succeeded", report=report_examples.REPORT, artifacts=[artifact])
     return job, content
 
 
@@ -89,7 +89,7 @@ def test_only_files_that_the_job_left_are_served(client, succeeded, name):
 
 
 def test_the_report_is_there_when_the_job_succeeded_and_404_before(client, submit, succeeded):
-    assert client.get(f"/v1/jobs/{succeeded[0]}/report").json() == examples.REPORT
+    assert client.get(f"/v1/jobs/{succeeded[0]}/report").json() == report_examples.REPORT
     assert client.get(f"/v1/jobs/{submit()['id']}/report").status_code == 404
 
 

@@ -27,9 +27,7 @@ def test_weights_are_on_the_grid_of_their_channel(shape):
     found = rounded_weight(weight)
     for channel, rounded in zip(weight, found, strict=True):
         scale = float(channel.abs().max()) / 64
-        torch.testing.assert_close(
-            rounded, naive(channel, scale, 0, -64, 64) if scale else channel, rtol=1e-5, atol=0
-        )
+        torch.testing.assert_close(rounded, naive(channel, scale, 0, -64, 64) if scale else channel, rtol=1e-5, atol=0)
 
 
 def test_folding_a_scale_into_the_weights_scales_the_grid():
