@@ -24,7 +24,7 @@ def test_what_is_computed_is_part_of_it() -> None:
         of(augment=[{"kind": "center_crop", "size": [32, 32]}]),
         of(augment=[{"kind": "resize", "size": [32, 32]}]),
         of(compression=[]),
-        of(baseline={"kind": "none"}),
+        of(baseline={"kind": "none"}, gates={}),
         of(model={"kind": "timm", "name": "resnet18"}),
         of(evaluation=[{"kind": "resize", "size": [32, 32]}]),
     ]
@@ -39,6 +39,8 @@ def test_what_is_computed_is_part_of_it() -> None:
         {"priority": 7},
         {"distributed": {"kind": "single"}},
         {"limits": {"max_duration_s": 100}},
+        {"gates": {}},
+        {"export": ["onnx"]},
         {"evaluation": [{"kind": "resize", "size": [32, 32], "fit": "cover"}]},
     ],
 )
