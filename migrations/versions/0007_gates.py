@@ -25,7 +25,7 @@ def upgrade() -> None:
         batch.create_check_constraint(op.f(SUCCEEDED), "state <> 'succeeded' OR report IS NOT NULL")
         batch.create_check_constraint(op.f(ENDED), "report IS NULL OR state IN ('failed', 'succeeded')")
     op.create_index("ix_jobs_baseline_job", "jobs", ["baseline_job"])
-    done = sa.text("state = 'succeeded'")
+    done = sa.text("state = 'succeeded' AND dataset_sha256 IS NOT NULL")
     op.create_index(
         "ix_jobs_measured", "jobs", ["dataset_sha256", "created_at", "id"], sqlite_where=done, postgresql_where=done
     )

@@ -117,11 +117,7 @@ MUTANTS = [
         "app/services/attempts.py",
         (
             (' or attempt.token_hash != lease.token_hash or attempt.state == "lost"', ""),
-            (
-                "end_attempt(session, row, attempt, end.outcome, reason, held_by(lease))",
-                "end_attempt(session, row, attempt, end.outcome, reason)",
-            ),
-            ('"succeeded", None, held_by(lease), news=told', '"succeeded", None, news=told'),
+            ("end.outcome, reason, held_by(lease), left=left", "end.outcome, reason, left=left"),
         ),
         (ATTEMPTS,),
     ),

@@ -34,8 +34,8 @@ STEPS = 4 * 25
 # Statistics of ranges that must go on where they were, codes, and a loss that has two parts.
 METHODS = [
     {"kind": "saved_activations", "bits": 4},
-    {"kind": "quantization", "mode": "qat", "start": 0.25},
     {"kind": "distillation", "job": "job_teacher"},
+    {"kind": "quantization", "mode": "qat", "start": 0.25},
 ]
 MIXING = [{"kind": "mixup"}, {"kind": "cutmix"}]
 

@@ -17,6 +17,10 @@ RULES = {
     "not_divisible", "too_long", "after_normalize", "after_random_erasing", "after_gaussian_blur",
     "after_mixup", "after_cutmix", "other_size",
     "not_measured",
+    # between the methods of compression
+    "twice", "after_quantization", "excludes_saved_activations", "excludes_checkpointing", "excludes_energy",
+    "excludes_svd", "needs_trained_weights", "after_random_weights", "after_gradual_pruning", "too_few_epochs",
+    "not_with_ptq",
     # between the jobs of a comparison
     "repeated", "too_many",
     "does_nothing", "larger_than_image", "too_many_pixels", "length", "range", "needs_scale", "excludes_scale",

@@ -5,18 +5,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from app.contract.events import Failed, PhaseBegun, Succeeded
 from app.contract.failures import FailureCode
 from app.contract.job import JobSpec
 from app.contract.work import Paths, RunOrder, Split
 from tests.training_runs import WarmParent
-from worker.training import data, earlier, measure
+from worker.training import data, earlier, measure, reference
 from worker.training.card import Scaling
 from worker.training.errors import RunFailure
 from worker.training.export import card_of, export
-from worker.training.networks import build_network
+from worker.training.networks import begin
+from worker.training.normalization import Normalization
 from worker.training.planning import make_plan
 
 SPEC: dict[str, Any] = {
@@ -40,7 +43,7 @@ def order(tmp_path: Path) -> RunOrder:
     """Of a job that is compared with the network in `earlier`."""
     made = an_order(tmp_path)
     loaded = data.load(made)
-    network = build_network(made, loaded.classes, "training")
+    network = begin(made, loaded.classes, "training").network
     export(network, card_of(network, made, loaded.classes, SCALING, loaded.sha256), tmp_path / "earlier")
     return made
 
@@ -109,14 +112,19 @@ def test_without_such_a_baseline_nothing_is_looked_at(tmp_path: Path) -> None:
 def test_before_is_the_earlier_network_measured_on_the_same_images(order: RunOrder, tmp_path: Path) -> None:
     narrower = an_order(tmp_path, compression=[{"kind": "depthwise_separable"}])
     loaded = data.load(narrower)
-    network = build_network(narrower, loaded.classes, "training")
+    network = begin(narrower, loaded.classes, "training").network
     card = card_of(network, narrower, loaded.classes, SCALING, loaded.sha256)
     export(network, card, tmp_path / "run" / measure.ARTIFACTS)
+    shown = torch.from_numpy(np.stack([loaded.validation.read(0)] * 2))
+    reference.keep(tmp_path / "run", network, Normalization(SCALING.mean, SCALING.std), shown)
     report = measure.measured(narrower)
     assert report.before.file_bytes == (tmp_path / "earlier/model.safetensors").stat().st_size
     assert report.before.accuracy is not None
     assert report.accuracy_drop == report.before.accuracy - report.after.accuracy
     assert report.ratios.parameters > 1
+    assert [each.name for each in report.stages] == ["baseline", "uncompressed", "depthwise_separable"]
+    assert report.stages[0].accuracy == report.before.accuracy
+    assert report.stages[1].accuracy is None
 
 
 def test_a_run_that_misses_a_gate_fails_with_all_its_files_and_a_retry_measures_again(

@@ -9,7 +9,7 @@ from torch import nn
 from app.contract.compression import ActivationCompression, ChannelPruning, DepthwiseSeparable
 from worker.training import architecture
 from worker.training.architecture import Applied, assemble, note, seeded
-from worker.training.compressing import compress
+from worker.training.compressing import compress, outcomes
 from worker.training.compression import scene_of
 from worker.training.compression.channel_pruning import build
 from worker.training.cost import network_cost
@@ -102,7 +102,7 @@ def test_resnet18_at_half_its_channels_costs_what_is_published(make):
 def test_the_target_is_met_and_the_widths_are_round(make, target, ratio):
     model, told = make("resnet10t"), []
     before = network_cost(model, 3, SIZE)
-    compress(model, [ChannelPruning(target=target, ratio=ratio)], SIZE, 3, tell=told.append)
+    outcomes(model, [ChannelPruning(target=target, ratio=ratio)], SIZE, 3, tell=told.append)
     after = network_cost(model, 3, SIZE)
     reached = getattr(before, target) / getattr(after, target)
     assert reached == pytest.approx(ratio, rel=0.05)

@@ -72,4 +72,4 @@ def test_one_channel_is_the_luminance_of_three(told: RunOrder) -> None:
 
 def test_the_outline_agrees_with_what_is_loaded(told: RunOrder) -> None:
     outline, loaded = data.outline(told), data.load(told)
-    assert outline == data.Outline(loaded.classes, len(loaded.train), len(loaded.validation))
+    assert outline == data.Outline(loaded.classes, len(loaded.train), len(loaded.validation), loaded.is_split)
