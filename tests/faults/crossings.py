@@ -16,6 +16,8 @@ FROZEN_IMPORT = "frozen import"  # the supervisor of its check is frozen for lon
 TRAINING = "training"  # a job of the real training program on two ranks
 CANCELLED_TRAINING = "cancelled training"
 PAUSE = "pause"  # a job that is paused while it runs, and resumed when it rests
+WARM = "warm"  # a job that is forked from the worker's warm parent
+WARM_CANCEL = "warm cancel"  # one that is cancelled while it runs
 RESUME = "resume"  # the same; the point is armed when it rests
 FROZEN_PAUSE = "frozen pause"  # its supervisor is frozen before it can hear of the pause
 PAUSED_TRAINING = "paused training"
@@ -51,7 +53,9 @@ CROSSINGS: dict[Point, str] = {
     Point.SPAWNED_BEFORE_WATCH: JOB,
     Point.SUPERVISOR_BEFORE_NAME: JOB,
     Point.SUPERVISOR_BEFORE_LAUNCH: JOB,
+    Point.FORKED_BEFORE_TOLD: WARM,
     Point.LAUNCHED_BEFORE_NAME: JOB,
+    Point.NAMED_BEFORE_GO: JOB,
     Point.LAUNCHED_BEFORE_START: JOB,
     Point.STARTED_BEFORE_HEARTBEAT: JOB,
     Point.BEFORE_HEARTBEAT: JOB,
@@ -75,6 +79,10 @@ CROSSINGS: dict[Point, str] = {
 }
 
 ALSO: tuple[tuple[Point, str], ...] = (
+    (Point.LAUNCHED_BEFORE_NAME, WARM),
+    (Point.NAMED_BEFORE_GO, WARM),
+    (Point.STOP_BEFORE_SIGNAL, WARM_CANCEL),
+    (Point.GONE_BEFORE_REPORT, WARM),
     (Point.COMMIT_BEFORE_NUDGE, RESUME),
     (Point.CLAIM_BEFORE_COMMIT, RESUME),
     (Point.CLAIM_BEFORE_ANSWER, RESUME),
