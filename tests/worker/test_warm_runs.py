@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,8 @@ def test_a_warm_run_is_reported_and_finished_and_nothing_is_left(door, keep, sta
 
     assert processes.stat(record.steward.pid).parent == parent
     assert processes.stat(record.launcher.pid).session == record.steward.pid
+    line = Path(f"/proc/{record.launcher.pid}/cmdline").read_text().rstrip("\0").split("\0")
+    assert line[1:] == ["-m", "worker.training", str(supervisor.run_dir / "order.json"), str(supervisor.run_dir)]
     (supervisor.run_dir / "go").touch()
     assert supervisor.wait() == 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from worker import processes
-from worker.launcher import Launcher, Start
+from worker.launcher import TRAINING, Launcher, Start
 from worker.warm import messages
 from worker.warm.messages import ANSWER, Ask, Ended, Forked
 from worker.warm.surroundings import Surroundings
@@ -44,6 +44,7 @@ def begin(path: Path, start: Start) -> "WarmLauncher | None":
 
 def _asked(start: Start) -> Ask:
     return Ask(
+        command=[*TRAINING],
         arguments=list(start.arguments),
         environment=dict(start.environment),
         output=str(start.output),

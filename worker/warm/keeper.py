@@ -16,10 +16,11 @@ import time
 from worker import environment, processes
 from worker.processes import Identity
 from worker.settings import WorkerSettings
-from worker.warm import messages
+from worker.warm import messages, title
 
 log = logging.getLogger(__name__)
 
+COMMAND = (sys.executable, "-m", "worker.warm.parent")
 PROGRAM = "worker.training.warm"
 ASK_S = 15.0  # between two questions whether it lives
 ANSWER_S = 10.0
@@ -107,7 +108,7 @@ class Keeper(threading.Thread):
         self._path.unlink(missing_ok=True)
         with output.open("ab") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker.warm.parent", str(self._path), program, str(os.getpid()), *span],
+                [*COMMAND, str(self._path), program, str(os.getpid()), *span, title.ROOM],
                 env=environment.for_run("cpu", [], None) | settings.cache_environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

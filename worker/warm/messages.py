@@ -27,8 +27,12 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred of <sys/socket.h>: pid, uid, 
 
 
 class Ask(BaseModel):
-    """A run: its arguments, all of its environment, the file for what it prints, and what else it would inherit."""
+    """A run. `command` is shown as its command line, `output` takes what it prints, `environment` is all of it, and
 
+    `surroundings` what else it would inherit from its supervisor.
+    """
+
+    command: list[str]
     arguments: list[str]
     environment: dict[str, str]
     output: str

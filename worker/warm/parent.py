@@ -1,4 +1,4 @@
-"""The warm parent: `python -m worker.warm.parent SOCKET PROGRAM WORKER_PID ATTEMPTS HOURS`.
+"""The warm parent: `python -m worker.warm.parent SOCKET PROGRAM WORKER_PID ATTEMPTS HOURS ROOM`.
 
 It loads PROGRAM, listens on SOCKET and forks a steward for every run that is asked for. It has one thread, runs nothing
 of what it has loaded, opens no device, and dies with the worker. It leaves by itself, for the worker to start the next
@@ -44,7 +44,7 @@ class Program(Protocol):
 
 def main(arguments: list[str]) -> int:
     """Load, then serve until outlived. 0: the next one should take its place; 1: it cannot be what it should."""
-    path, program, worker, attempts, hours = arguments
+    path, program, worker, attempts, hours, _room = arguments
     die_with(int(worker))
     known = dict(os.environ)
     code = fingerprint()

@@ -17,7 +17,7 @@ from typing import NoReturn
 from app.contract.faults import Point, reach
 from worker import processes
 from worker.training.processes import die_with
-from worker.warm import messages
+from worker.warm import messages, title
 from worker.warm.messages import Ask, Declined, Ended, Forked
 
 STANDARD = (0, 1, 2)
@@ -43,6 +43,7 @@ def tend(connection: socket.socket, ask: Ask, program: Callable[[list[str]], int
 def _prepared(connection: socket.socket, ask: Ask, program: Callable[[list[str]], int]) -> tuple[int, int]:
     """The launcher, which waits for a byte through the gate, and the gate. Raises OSError, ValueError."""
     os.setsid()
+    title.show([sys.executable, "-m", "worker.warm.steward", *ask.arguments])
     processes.adopt_orphans()
     ask.surroundings.take_over()
     _write_to(ask.output)
@@ -74,6 +75,7 @@ def _be_launcher(
     try:
         os.setpgid(0, 0)
         die_with(steward)
+        title.show([*ask.command, *ask.arguments])
         for descriptor in closing:
             os.close(descriptor)
         if os.read(inside, 1):  # nothing: the steward is gone, or has been told to give up
