@@ -8,11 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import timm
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
+
+from worker.training.libraries import timm  # which loads beside a torch for CPUs
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 from uuid import uuid4
 
 from app.cli.demo import serving
@@ -75,7 +76,9 @@ def script_s(command: list[str]) -> float:
     with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
         out = Path(folder) / "first_step"
         before = time.time()
-        subprocess.run([*command, str(SCRIPT), str(out)], check=True, capture_output=True)
+        done = subprocess.run([*command, str(SCRIPT), str(out)], check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"start: {command[:3]} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
         return float(out.read_text()) - before
 
 
@@ -87,11 +90,24 @@ def torchrun(processes: int) -> list[str]:
 @contextmanager
 def ray() -> Iterator[list[str]]:
     """A Ray head on this machine, and the command that submits a job to it and waits."""
-    subprocess.run([RAY, "start", "--head", "--dashboard-port=8265", "--disable-usage-stats"], check=True)
+    command = [RAY, "start", "--head", "--block", "--dashboard-port=8265", "--disable-usage-stats"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+        try:
+            while not _answers(f"{RAY_ADDRESS}/api/version"):
+                if head.poll() is not None:
+                    raise SystemExit("start: Ray does not start")
+                time.sleep(POLL_S)
+            yield [str(RAY), "job", "submit", "--address", RAY_ADDRESS, "--"]
+        finally:
+            head.terminate()  # this head alone; `ray stop` would end every Ray of the machine
+
+
+def _answers(url: str) -> bool:
     try:
-        yield [str(RAY), "job", "submit", "--address", RAY_ADDRESS, "--"]
-    finally:
-        subprocess.run([RAY, "stop"], check=True)
+        with urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 @contextmanager
