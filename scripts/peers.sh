@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes .venv-peers: what the benchmarks compare with, apart from what the service needs.
-#   sh scripts/peers.sh [api] [augment]      the peers of these benchmarks; of all when none is named
+#   sh scripts/peers.sh [api] [augment] [start]      the peers of these benchmarks; of all when none is named
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,9 +17,10 @@ install() {
     .venv-peers/bin/python -m pip install -q --disable-pip-version-check "$@"
 }
 
-for benchmark in ${*:-api augment}; do
+for benchmark in ${*:-api augment start}; do
     case $benchmark in
         api) install "mlflow==3.17.2" ;;
+        start) install "ray[default]==2.60.0" ;;  # it starts a script with the python of .venv
         augment | data)
             install "albumentations==2.0.8" "kornia==0.8.2" "$(pinned opencv-python-headless)" \
                 "$(pinned torch)" "$(pinned pillow)"

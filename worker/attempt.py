@@ -15,13 +15,15 @@ from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
 from app.contract.work import Finish, HeartbeatReply, JobWork, ReportReply
 from worker import environment, outcome
-from worker.launcher import TRAINING, Launcher
+from worker.launcher import TRAINING, Launcher, Start
 from worker.log_merge import LogMerge
 from worker.server import Gap, Refused, Server, patiently
 from worker.settings import WorkerSettings
 from worker.spool import Spool
 from worker.stop import Stop
 from worker.together import beside
+from worker.warm import client
+from worker.warm.messages import address
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,9 @@ LAST_WORDS_S = 1.5  # under a drain: for reports and finish, when the service do
 class Attempt:
     """A running attempt of this process. `begun` hears of the launcher, so that it can be found from outside."""
 
-    def __init__(self, work: JobWork, server: Server, settings: WorkerSettings, begun: Callable[[int], None]) -> None:
+    def __init__(
+        self, work: JobWork, server: Server, settings: WorkerSettings, begun: Callable[[Launcher], None]
+    ) -> None:
         self._work = work
         self._server = server
         self._settings = settings
@@ -69,15 +73,27 @@ class Attempt:
         order_path.write_text(self._work.order.model_dump_json())
         order = self._work.order
         reach(Point.SUPERVISOR_BEFORE_LAUNCH)
-        launcher = Launcher.begin(
-            [*(self._settings.training_command or TRAINING), str(order_path), str(self._run_dir)],
-            environment.for_run(order.device_kind, order.devices, self._work.traceparent)
-            | self._settings.cache_environment,
+        known = environment.for_run(order.device_kind, order.devices, self._work.traceparent)
+        start = Start(
+            [str(order_path), str(self._run_dir)],
+            known | self._settings.cache_environment,
             self._run_dir / "logs" / "launcher.log",
         )
-        log.info("started the run: process %d", launcher.pid)
+        launcher = self._begin(start)
         reach(Point.LAUNCHED_BEFORE_NAME)
-        self._begun(launcher.pid)
+        self._begun(launcher)
+        reach(Point.NAMED_BEFORE_GO)
+        launcher.go()
+        return launcher
+
+    def _begin(self, start: Start) -> Launcher:
+        """Forked from the warm parent if the job wants that and there is one, else as a program of its own."""
+        launcher: Launcher | None = None
+        if self._settings.warms and self._work.order.spec.start == "warm":
+            launcher = client.begin(address(self._settings.run_dir, self._settings.worker_id), start)
+        if launcher is None:
+            launcher = Launcher.begin(self._settings.training_command or TRAINING, start)
+        log.info("started the run %s: process %d", "warm" if launcher.steward else "cold", launcher.pid)
         return launcher
 
     async def _supervise(self, launcher: Launcher) -> bool:

@@ -18,7 +18,7 @@ from app.contract.failures import Failure, FailureCode, failure
 from app.contract.faults import Point, reach
 from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork
 from worker import environment, outcome, processes
-from worker.launcher import Launcher
+from worker.launcher import Launcher, Start
 from worker.server import Refused, Server, patiently
 from worker.settings import WorkerSettings
 from worker.stop import Stop
@@ -113,9 +113,9 @@ class BackgroundTask:
         self._folder.mkdir(parents=True, exist_ok=True)
         order = self._folder / "order.json"
         order.write_text(self._order_text())
-        command = [*self._program(), str(order), str(self._folder / "result.json")]
         known = environment.for_task() | self._settings.cache_environment
-        return Launcher.begin(command, known, self._folder / "task.log")
+        start = Start([str(order), str(self._folder / "result.json")], known, self._folder / "task.log")
+        return Launcher.begin(self._program(), start)
 
     def _order_text(self) -> str:
         """The planning program reads a run order, like the run itself; the others read the whole task."""

@@ -7,8 +7,6 @@ be down. It never holds a lease itself: stop it, kill it, start it again, and wh
 import asyncio
 import logging
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -19,11 +17,12 @@ from socket import gethostname
 from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
 from app.contract.work import JobWork, TaskWork, WorkerInfo
-from worker import gpus, outcome, processes, pulse, records
+from worker import gpus, leftovers, outcome, processes, pulse, records, spare
 from worker.clean_ground import set_aside
 from worker.records import Record
 from worker.server import Fenced, Gap, Refused, Server, Unreachable
 from worker.settings import WorkerSettings
+from worker.spare import Spare
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,7 @@ class Claiming(threading.Thread):
         self._watched: set[Path] = set()
         self._reached = True
         self._pause_s = settings.idle_ask_s
+        self._spare = Spare(kept=settings.warm_start)
 
     def nudge(self) -> None:
         """There may be work: ask at once, or once more when it is asking now."""
@@ -65,7 +65,9 @@ class Claiming(threading.Thread):
             self._guarded(lambda: pulse.beat(self._settings))
             self._guarded(self.look_after)
             self._guarded(lambda: asyncio.run(self._claim_all()))
+            self._spare.prepare_soon()
             self._nudged.wait(self._pause_s)
+        self._spare.close()
 
     def look_after(self) -> None:
         """Watch every running supervisor of this worker, those of an earlier process too; revive dead ones' work."""
@@ -92,8 +94,7 @@ class Claiming(threading.Thread):
 
     def _clear(self, path: Path, record: Record) -> None:
         """Nothing of dead work may live on."""
-        if record.supervisor is not None:
-            processes.kill(processes.session_leftovers(record.supervisor))
+        leftovers.end(record)
         shutil.rmtree(self._settings.run_dir / "tasks" / path.stem, ignore_errors=True)
         records.remove(path)
 
@@ -132,14 +133,7 @@ class Claiming(threading.Thread):
     def _start_supervisor(self, path: Path, work: JobWork | TaskWork) -> None:
         output = _supervisor_log(work, self._settings)
         output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "worker.supervisor", str(path)],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = self._spare.take(path, output) or spare.start(path, output)
         reach(Point.SPAWNED_BEFORE_WATCH)
         self._watch(path, process.wait)
 

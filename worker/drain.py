@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from worker import processes, records
+from worker import leftovers, processes, records
 from worker.records import Record
 from worker.settings import WorkerSettings
 
@@ -55,7 +55,7 @@ def _kill(running: dict[Path, Record]) -> None:
         if record.supervisor is not None:
             processes.send(record.supervisor, signal.SIGKILL)
             processes.wait_for(record.supervisor, timeout_s=1.0)
-            processes.kill(processes.session_leftovers(record.supervisor))
+            leftovers.end(records.read(path) or record)
 
 
 def _drain_and_leave(settings: WorkerSettings, claiming: threading.Thread) -> None:

@@ -15,6 +15,8 @@ ALLOWED = frozenset(
         faults.VARIABLE,  # set by tests alone
     }
 )  # fmt: skip
+OF_A_RUN = frozenset({"CUDA_VISIBLE_DEVICES", "TRACEPARENT"})
+"""What one run has otherwise than the next on the same worker; no library reads it as it is loaded."""
 ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "PYTORCH_", "TORCH_NCCL_")
 
 

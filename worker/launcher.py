@@ -7,36 +7,58 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker import processes
+from worker.processes import Identity
 
 log = logging.getLogger(__name__)
 
 TRAINING = (sys.executable, "-m", "worker.training")
 
 
+@dataclass(frozen=True)
+class Start:
+    """How a program is started: its arguments, all of its environment, and the file for what it prints."""
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    output: Path
+
+
 class Launcher:
     """A started program, leader of a process group of its own in this session. One per supervisor."""
 
+    steward: Identity | None = None
+    """Who stands between us and it, where it was not we who started it: see worker/warm."""
+
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self.pid = process.pid
+        self.who = processes.identity(process.pid)
 
     @classmethod
-    def begin(cls, command: Sequence[str], environment: Mapping[str, str], output: Path) -> "Launcher":
-        """Start `command`, which writes what it prints to `output`. Raises OSError when it cannot be started."""
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("ab") as file:
+    def begin(cls, command: Sequence[str], start: Start) -> "Launcher":
+        """Start `command` with the arguments of `start`. Raises OSError when it cannot be started."""
+        start.output.parent.mkdir(parents=True, exist_ok=True)
+        with start.output.open("ab") as file:
             process = subprocess.Popen(
-                command,
-                env=dict(environment),
+                [*command, *start.arguments],
+                env=dict(start.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
         return cls(process)
+
+    @property
+    def pid(self) -> int:
+        """Of the program, and the number of its group."""
+        return self.who.pid
+
+    def go(self) -> None:
+        """It may begin. One that was started here already has."""
 
     def ask_to_stop(self) -> None:
         """SIGTERM to the launcher alone: it agrees on the step with its ranks, saves, and ends them."""
@@ -61,7 +83,7 @@ class Launcher:
 
     def _left(self) -> list[int]:
         """Living processes of the group, and orphans of it that left it (we are their parent now)."""
-        self._process.poll()
+        self._process.poll()  # reaped, so that nobody else has its exit code
         me = os.getpid()
         found = [
             each

@@ -82,7 +82,7 @@ def alive(who: Identity) -> bool:
 
 def send(who: Identity, number: signal.Signals) -> None:
     """Signal that very process; nothing happens when it is gone. A pidfd cannot hit a successor of the same pid."""
-    with contextlib.suppress(ProcessLookupError), _pidfd(who.pid) as descriptor:
+    with contextlib.suppress(ProcessLookupError), pidfd(who.pid) as descriptor:
         if alive(who):
             signal.pidfd_send_signal(descriptor, number)
 
@@ -90,7 +90,7 @@ def send(who: Identity, number: signal.Signals) -> None:
 def wait_for(who: Identity, timeout_s: float | None = None) -> bool:
     """Wait until that process is gone, whoever its parent is. False when it still runs after `timeout_s`."""
     try:
-        with _pidfd(who.pid) as descriptor:
+        with pidfd(who.pid) as descriptor:
             if not alive(who):
                 return True
             waiting = select.poll()
@@ -141,10 +141,12 @@ def reap(pid: int) -> None:
 
 async def ended(pid: int) -> None:
     """Return when a process that we know to be there has ended; at once when it already has."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
+    with contextlib.suppress(ProcessLookupError), pidfd(pid) as descriptor:
+        await ended_by(descriptor)
+
+
+async def ended_by(descriptor: int) -> None:
+    """Return when the process of a pidfd has ended."""
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(descriptor, over.set)
@@ -152,11 +154,11 @@ async def ended(pid: int) -> None:
         await over.wait()
     finally:
         loop.remove_reader(descriptor)
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
-def _pidfd(pid: int) -> Iterator[int]:
+def pidfd(pid: int) -> Iterator[int]:
+    """A descriptor of that process, which no other can get. Raises ProcessLookupError when there is none."""
     descriptor = os.pidfd_open(pid)
     try:
         yield descriptor

@@ -20,12 +20,15 @@ STARTING_S = 10.0  # a supervisor names itself within 0.1 s; a loaded machine ge
 
 
 class Record(BaseModel):
-    """A supervisor and what it works on. `recoveries` counts the supervisors that tried to end a dead one's work."""
+    """A supervisor and what it works on; `steward`: who leads the session of a run that was forked from a warm parent,
+
+    which is not the supervisor's. `recoveries` counts the supervisors that tried to end a dead one's work."""
 
     worker: str
     work: Work
     supervisor: Identity | None = None
     launcher: Identity | None = None
+    steward: Identity | None = None
     recoveries: int = 0
 
 

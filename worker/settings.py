@@ -36,10 +36,22 @@ class WorkerSettings(BaseSettings):
     cache_dir: Path | None = Field(None, description="Decoded images, on a local disk; otherwise HOME/cache.")
     cache_bytes: int | None = Field(None, ge=0, description="Most that they may take; otherwise a fifth of the disk.")
     drain_s: float = Field(30.0, gt=0, description="How long running jobs may save when the worker stops.")
+    warm_start: bool = Field(True, description="Keep a process with the libraries loaded, and fork runs of it.")
+    warm_attempts: int = Field(500, ge=1, description="It is replaced after so many runs.")
+    warm_hours: float = Field(24.0, gt=0, description="And after so many hours.")
     log_format: Literal["text", "json"] = "text"
     training_command: list[str] | None = Field(
         None, description="For tests only: a JSON list run in place of `python -m worker.training`."
     )
+
+    warm_program: str | None = Field(
+        None, description="For tests only: a module loaded in place of `worker.training.warm`."
+    )
+
+    @property
+    def warms(self) -> bool:
+        """Whether runs may be forked from a warm parent: it could not fork a command of a test."""
+        return self.warm_start and (self.training_command is None or self.warm_program is not None)
 
     @property
     def run_dir(self) -> Path:

@@ -1,4 +1,6 @@
-"""One process per claimed work, in a session of its own: `python -m worker.supervisor HOME/run/attempts/NAME.json`.
+"""One process per claimed work, in a session of its own: `python -m worker.supervisor HOME/run/attempts/NAME.json`, or
+
+with `--wait`, to be told that path later (see `worker.spare`).
 
 It owns what runs for that work, holds the lease, and leaves nothing behind. A record that already names a supervisor
 tells that one died before its time: then its leftovers are killed, what it spooled is handed over, its end is told.
@@ -9,15 +11,15 @@ import logging
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 from app.contract.faults import Point, reach
 from app.contract.work import JobWork, TaskWork
-from worker import logs, processes, records
+from worker import leftovers, logs, processes, records, spare
 from worker.attempt import Attempt
 from worker.background import BackgroundTask
 from worker.foothold import Uprooted, until_uprooted
+from worker.launcher import Launcher
 from worker.records import Record
 from worker.server import Fenced, Refused, Server
 from worker.settings import WorkerSettings
@@ -25,8 +27,6 @@ from worker.stop import Stop
 from worker.together import beside
 
 log = logging.getLogger(__name__)
-
-KILL_WAIT_S = 10.0
 
 
 def main(path: Path) -> None:
@@ -39,11 +39,11 @@ def main(path: Path) -> None:
     processes.adopt_orphans()
     # Named in the record we can be told to stop, but until there is a handler SIGTERM would only kill us.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    previous = record.supervisor
+    previous = record if record.supervisor else None
     reach(Point.SUPERVISOR_BEFORE_NAME)
     record = _take_over(path, record)
     if previous is not None:
-        _end_leftovers(previous)
+        leftovers.end(previous)
     done = asyncio.run(_work(path, record, settings, recovering=previous is not None))
     if done:
         reach(Point.FINISHED_BEFORE_FORGET)
@@ -67,17 +67,6 @@ def _take_over(path: Path, record: Record) -> Record:
     )
     records.write(path, mine)
     return mine
-
-
-def _end_leftovers(previous: processes.Identity) -> None:
-    """Kill what a dead supervisor's session still runs. Ranks die with their launcher; this is for what does not."""
-    for _ in range(int(KILL_WAIT_S / processes.POLL_S)):
-        left = processes.session_leftovers(previous)
-        if not left:
-            return
-        processes.kill(left)
-        time.sleep(processes.POLL_S)
-    log.error("processes that do not die of SIGKILL: %s", left)
 
 
 async def _work(path: Path, record: Record, settings: WorkerSettings, *, recovering: bool) -> bool:
@@ -104,9 +93,10 @@ def _needed(path: Path, work: JobWork | TaskWork) -> list[Path]:
 async def _job(
     record: Record, work: JobWork, server: Server, settings: WorkerSettings, path: Path, *, recovering: bool
 ) -> bool:
-    def begun(pid: int) -> None:
+    def begun(launcher: Launcher) -> None:
+        named = {"launcher": launcher.who, "steward": launcher.steward}
         try:
-            records.write(path, record.model_copy(update={"launcher": processes.identity(pid)}))
+            records.write(path, record.model_copy(update=named))
         except OSError as error:  # a full disk; the session is enough to find the run
             log.warning("the record does not name the run: %s", error)
 
@@ -129,4 +119,7 @@ def _on_sigterm(stop: Stop, grace_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1] != "--wait":
+        main(Path(sys.argv[1]))
+    elif given := spare.wait_for_task():
+        main(given)

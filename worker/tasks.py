@@ -9,10 +9,12 @@ from worker import drain, logs
 from worker.celery_app import WAKE, app
 from worker.claiming import Claiming
 from worker.settings import WorkerSettings
+from worker.warm.keeper import Keeper
 
 log = logging.getLogger(__name__)
 
 _claiming: list[Claiming] = []  # the one of this process, once it has begun
+_keeper: list[Keeper] = []  # the same
 
 
 @app.task(name=WAKE, ignore_result=True)
@@ -32,8 +34,12 @@ def _set_up_logs(**_: Any) -> None:
 @signals.celeryd_after_setup.connect
 def _begin(**_: Any) -> None:
     """Before the first connection to the broker, not at `worker_ready` behind it: the broker may be down."""
-    _claiming.append(Claiming(WorkerSettings()))
+    settings = WorkerSettings()
+    _claiming.append(Claiming(settings))
     _claiming[0].start()
+    if settings.warms:
+        _keeper.append(Keeper(settings))
+        _keeper[0].start()
 
 
 @signals.worker_shutting_down.connect
@@ -41,4 +47,6 @@ def _end(**_: Any) -> None:
     """Sent by the signal handler, once per signal: only the first counts."""
     if _claiming and not _claiming[0].stopping:
         _claiming[0].stop()
+        for keeper in _keeper:
+            keeper.stop()
         drain.begin(WorkerSettings(), _claiming[0])

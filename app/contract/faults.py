@@ -53,6 +53,8 @@ class Point(Enum):
     SUPERVISOR_BEFORE_NAME = "A supervisor runs, and its record does not name it."
     SUPERVISOR_BEFORE_LAUNCH = "A supervisor is named, and its run is not started."
     LAUNCHED_BEFORE_NAME = "A run is started, and the record does not name it."
+    FORKED_BEFORE_TOLD = "A run is forked from the warm parent, and its supervisor does not know."
+    NAMED_BEFORE_GO = "The record names a run, and a forked one still waits for its word."
     LAUNCHED_BEFORE_START = "A run is started, and the service does not know."
     STARTED_BEFORE_HEARTBEAT = "The service knows of a run, no heartbeat was sent."
     BEFORE_HEARTBEAT = "A heartbeat is due."

@@ -1,7 +1,7 @@
 """The job spec: the families put together, the rules between them, and the spec with every default made explicit."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -53,6 +53,11 @@ class JobSpec(Spec):
     gates: Gates = Gates()
     export: Exports = ()
     limits: Limits = Limits()
+    start: Literal["warm", "cold"] = Field(
+        "warm",
+        description="How an attempt's processes begin. `warm`: forked from one that has the libraries loaded, where "
+        "the worker keeps it. `cold`: as a fresh interpreter, seconds later. Both compute the same.",
+    )
 
     examples: ClassVar[list[dict[str, Any]]] = [
         {"dataset": {"kind": "builtin", "name": "digits"}, "model": {"kind": "timm", "name": "resnet10t"}},

@@ -20,6 +20,8 @@ CANCELLED_TRAINING = "cancelled training"
 MISSED = "missed gate"  # a stand-in run whose model misses a gate: failed, with its files
 MISSED_TRAINING = "missed training"
 PAUSE = "pause"  # a job that is paused while it runs, and resumed when it rests
+WARM = "warm"  # a job that is forked from the worker's warm parent
+WARM_CANCEL = "warm cancel"  # one that is cancelled while it runs
 RESUME = "resume"  # the same; the point is armed when it rests
 FROZEN_PAUSE = "frozen pause"  # its supervisor is frozen before it can hear of the pause
 PAUSED_TRAINING = "paused training"
@@ -55,7 +57,9 @@ CROSSINGS: dict[Point, str] = {
     Point.SPAWNED_BEFORE_WATCH: JOB,
     Point.SUPERVISOR_BEFORE_NAME: JOB,
     Point.SUPERVISOR_BEFORE_LAUNCH: JOB,
+    Point.FORKED_BEFORE_TOLD: WARM,
     Point.LAUNCHED_BEFORE_NAME: JOB,
+    Point.NAMED_BEFORE_GO: JOB,
     Point.LAUNCHED_BEFORE_START: JOB,
     Point.STARTED_BEFORE_HEARTBEAT: JOB,
     Point.BEFORE_HEARTBEAT: JOB,
@@ -82,6 +86,10 @@ CROSSINGS: dict[Point, str] = {
 }
 
 ALSO: tuple[tuple[Point, str], ...] = (
+    (Point.LAUNCHED_BEFORE_NAME, WARM),
+    (Point.NAMED_BEFORE_GO, WARM),
+    (Point.STOP_BEFORE_SIGNAL, WARM_CANCEL),
+    (Point.GONE_BEFORE_REPORT, WARM),
     (Point.COMMIT_BEFORE_NUDGE, RESUME),
     (Point.CLAIM_BEFORE_COMMIT, RESUME),
     (Point.CLAIM_BEFORE_ANSWER, RESUME),

@@ -15,6 +15,7 @@ from tests.faults.stand_in import loss
 from tests.faults.yard import Yard
 from tests.support.image_sets import image_folder
 from worker import records
+from worker.warm import messages
 
 FINAL = {"succeeded", "failed", "cancelled"}
 STEPS = 16
@@ -74,6 +75,7 @@ class JobScenario(Scenario):
     every_ms = QUICK_MS
     steps = STEPS
     hours_off = 0  # the clock of the run's host
+    start = "cold"
     outcome = "succeeded"
 
     def begin(self) -> None:
@@ -99,6 +101,7 @@ class JobScenario(Scenario):
             "model": {"kind": "timm", "name": "resnet10t"},
             "labels": {name: str(getattr(self, name)) for name in ("steps", "every_ms", "hours_off")},
             "limits": {"max_attempts": 20},
+            "start": self.start,
         }
 
     def submitted(self) -> str:
@@ -149,6 +152,22 @@ class Cancel(JobScenario):
         assert answer.status_code in (200, 202), answer.text
         job = self._over(self._job)
         assert job["state"] == "cancelled" or (self.full and job["failure"]["code"] == "disk_full"), job
+
+
+class Warm(JobScenario):
+    """A job whose run is forked from the worker's warm parent."""
+
+    start = "warm"
+
+    def begin(self) -> None:
+        """Submit it when there is one."""
+        address = messages.address(self.yard.home / "run", "w")
+        self.yard.until(address.exists, "the worker has a warm parent")
+        super().begin()
+
+
+class WarmCancel(Warm, Cancel):
+    """One that is cancelled while it runs."""
 
 
 class Unclaimed(JobScenario):
@@ -338,6 +357,8 @@ def freeze(yard: Yard) -> int:
 SCENARIOS: dict[str, Callable[..., Scenario]] = {
     crossings.JOB: JobScenario,
     crossings.CANCEL: Cancel,
+    crossings.WARM: Warm,
+    crossings.WARM_CANCEL: WarmCancel,
     crossings.FROZEN: Frozen,
     crossings.UNCLAIMED: Unclaimed,
     crossings.IMPORT: Import,

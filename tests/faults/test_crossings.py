@@ -3,7 +3,7 @@
 import pytest
 
 from app.contract.faults import Point
-from tests.faults.crossings import ALSO, CROSSINGS, MISSED, PAUSE
+from tests.faults.crossings import ALSO, CROSSINGS, MISSED, PAUSE, WARM
 from tests.faults.pausing import PAUSING
 from tests.faults.places import can_mount
 from tests.faults.scenarios import SCENARIOS
@@ -17,6 +17,7 @@ SAMPLE = [
     (Point.CLAIM_BEFORE_ANSWER, "broker_lost"),
     (Point.REPORT_BEFORE_ANSWER, "database_lost"),
     (Point.RECORDED_BEFORE_SPAWN, "killed"),
+    (Point.FORKED_BEFORE_TOLD, "killed"),
     (Point.FINISH_BEFORE_COMMIT, "killed"),
     (Point.CACHED_BEFORE_RENAME, "killed"),
 ]
@@ -47,6 +48,10 @@ def test_a_pause_that_its_supervisor_does_not_survive(sqlite_yard: Yard) -> None
 
 def test_a_missed_gate_whose_end_is_written_when_the_service_dies(sqlite_yard: Yard) -> None:
     cross(sqlite_yard, Point.FINISH_BEFORE_COMMIT, "killed", MISSED)
+
+
+def test_a_named_warm_run_that_its_supervisor_does_not_survive(sqlite_yard: Yard) -> None:
+    cross(sqlite_yard, Point.NAMED_BEFORE_GO, "killed", WARM)
 
 
 @pytest.mark.slow

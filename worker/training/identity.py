@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 from app.contract.augment import counterpart
 from app.contract.job import JobSpec
 
-_NO_PART = {"name", "labels", "priority", "distributed", "limits", "export", "gates"}
+_NO_PART = {"name", "labels", "priority", "distributed", "limits", "export", "gates", "start"}
 """What a resumed run may change: neither the numbers nor their order depend on it."""
 
 

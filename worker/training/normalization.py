@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,13 +41,20 @@ def fit(images: Images, pipeline: Pipeline, threads: int = 1) -> Normalization:
     chunks = [sample[start : start + _CHUNK] for start in range(0, len(sample), _CHUNK)]
 
     def sums(chunk: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-        pixels_PC = pipeline.evaluate_NHWC([images.read(int(index)) for index in chunk]).reshape(-1, images.channels)
-        wide_PC = pixels_PC.astype(np.int64)
-        return wide_PC.sum(axis=0), (wide_PC * wide_PC).sum(axis=0), len(wide_PC)
+        images_NHWC = pipeline.evaluate_NHWC([images.read(int(index)) for index in chunk])
+        squares_NHWC = np.square(images_NHWC, dtype=np.uint16)  # at most 255 * 255, which just fits
+        return _by_channel(images_NHWC), _by_channel(squares_NHWC), images_NHWC.size // images.channels
 
     with ThreadPoolExecutor(threads) as pool:
         totals, squares, counts = zip(*pool.map(sums, chunks), strict=True)
     return _of_sums(sum(totals), sum(squares), sum(counts))
+
+
+def _by_channel(values_NHWC: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Sums over rows of pixels first: over 3 values at a time they take ten times as long."""
+    width, channels = values_NHWC.shape[2:]
+    rows_RX = values_NHWC.reshape(-1, width * channels)
+    return rows_RX.sum(axis=0, dtype=np.int64).reshape(width, channels).sum(axis=0)
 
 
 def apply(images_NHWC: torch.Tensor, normalization: Normalization, dtype: torch.dtype) -> torch.Tensor:
