@@ -5,8 +5,9 @@ H W C_in r (k^2 + C_out): r / C_out + r / k^2 of it.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,8 @@ from worker.training.compression._layers import (
     with_other_convolutions,
 )
 
-ACTIVATIONS: dict[str, tuple[type[nn.Module], float]] = {
-    "relu": (nn.ReLU, 2.0),
+ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], float]] = {
+    "relu": (partial(nn.ReLU, inplace=True), 2.0),  # the normalisation before it does not need what it gave
     "silu": (nn.SiLU, 2.81),
     "none": (nn.Identity, 1.0),
 }
