@@ -137,7 +137,13 @@ DATASET = {
     "state": "importing",
     "waiting_for": None,
     "created_at": "2026-11-21T10:00:00Z",
-    "progress": {"files_seen": 2400, "files": 3670},
+    "progress": {
+        "stage": "checking",
+        "files_seen": 2400,
+        "files": 3670,
+        "archive_bytes_seen": 0,
+        "archive_bytes": 0,
+    },
     "facts": None,
     "failure": None,
 }

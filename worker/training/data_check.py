@@ -33,10 +33,11 @@ def main(request: Path, out: Path) -> int:
     """Exit code 0 with facts in `out`, or 1 with a failure in it."""
     try:
         task = ImportTask.model_validate_json(request.read_bytes())
+        teller = _Teller(out.with_name(PROGRESS))
         if task.archive is not None:
             limits = Limits(task.archive.max_unpacked_bytes, task.archive.min_free_bytes)
-            unpack(Path(task.archive.path), Path(task.path), limits)
-        return _answer(out, _check(task, out.with_name(PROGRESS)), 0)
+            unpack(Path(task.archive.path), Path(task.path), limits, teller.unpacked)
+        return _answer(out, _check(task, teller), 0)
     except RunFailure as error:
         return _answer(out, error.failure, 1)
     except MemoryError as error:
@@ -45,9 +46,9 @@ def main(request: Path, out: Path) -> int:
         return _answer(out, failure(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"), 1)
 
 
-def _check(task: ImportTask, progress: Path) -> BaseModel:
+def _check(task: ImportTask, teller: Follower) -> BaseModel:
     layout = survey(task.path)
-    inspected = inspect_layout(layout, _Teller(progress))
+    inspected = inspect_layout(layout, teller)
     if task.results is not None:
         image_table.write(Path(task.results), layout, inspected.looks, inspected.findings)
     judge(inspected.manifest, task.bad_image_share)
@@ -55,22 +56,34 @@ def _check(task: ImportTask, progress: Path) -> BaseModel:
 
 
 class _Teller(Follower):
-    """Writes down how far the check is, twice a second."""
+    """Writes down how far the import is, twice a second."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._files = 0
         self._next_s = 0.0
 
+    def unpacked(self, files: int, seen_bytes: int, archive_bytes: int) -> None:
+        """So many files were unpacked, up to now, and so much of the archive is behind them."""
+        if self._is_due():
+            far = {"archive_bytes_seen": seen_bytes, "archive_bytes": archive_bytes}
+            _write(self._file, ImportProgress(stage="unpacking", files_seen=files, files=0, **far))
+
     def begin(self, layout: Layout) -> None:
         self._files = len(layout.names)
+        self._next_s = 0.0
         self.told(0)
 
     def told(self, files: int) -> None:
+        if self._is_due() or files == self._files:
+            _write(self._file, ImportProgress(stage="checking", files_seen=files, files=self._files))
+
+    def _is_due(self) -> bool:
         now_s = time.monotonic()
-        if now_s >= self._next_s or files == self._files:
-            _write(self._file, ImportProgress(files_seen=files, files=self._files))
-            self._next_s = now_s + TELL_EVERY_S
+        if now_s < self._next_s:
+            return False
+        self._next_s = now_s + TELL_EVERY_S
+        return True
 
 
 def _answer(out: Path, answer: BaseModel, exit_code: int) -> int:

@@ -17,7 +17,7 @@ import torch
 from worker.training.augment import Pipeline, Plan
 from worker.training.executors import Executor, Making, OnHost
 from worker.training.geometry import Array
-from worker.training.images import Images
+from worker.training.images import Images, Selection
 
 # N = images in the batch, H W = height and width of what the network sees, C = channels
 
@@ -141,7 +141,7 @@ class Loader:
 
         def add(start: int) -> None:
             part = indices_N[start : start + _CHUNK].tolist()
-            making.add(start, map(self._images.read, part), planned.part(start, len(part)))
+            making.add(start, Selection(self._images, part), planned.part(start, len(part)))
 
         parts = [self._pool.submit(add, start) for start in range(0, len(indices_N), _CHUNK)]
         return _Begun(making, torch.from_numpy(self._images.labels_N[indices_N]), parts)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from app.contract.work import RunOrder
-from worker.training import augment, data, executors, mixing, normalization, reference, sampling
+from worker.training import augment, data, executors, mixing, normalization, reference, residency, sampling
 from worker.training.augment import Pipeline
 from worker.training.data import LoadedData
 from worker.training.distributed import Ranks
@@ -18,6 +18,7 @@ from worker.training.mixing import Mix
 from worker.training.normalization import Normalization
 from worker.training.notes import Tell, silent
 from worker.training.precision import Precision, choose
+from worker.training.residency import Residency
 
 EVALUATION_BATCH = 256
 """Validation images at once, over all ranks; at least the training batch. The result does not depend on it."""
@@ -35,6 +36,7 @@ class Material:
     scaling: Normalization
     training: Loader
     validation: Loader
+    residency: Residency
 
     @property
     def steps_per_epoch(self) -> int:
@@ -84,9 +86,10 @@ class Material:
         return batch.images_NHWC.cpu()
 
     def close(self) -> None:
-        """Stop the loaders' threads."""
+        """Stop the loaders' threads, and let go of the images."""
         self.training.close()
         self.validation.close()
+        self.residency.close()
 
     def example(self, channels: int) -> Share:
         """Two black images: the smallest batch that every network can be trained on."""
@@ -107,7 +110,7 @@ def prepare(order: RunOrder, ranks: Ranks, threads: int, tell: Tell = silent) ->
     precision = choose(order.spec.training.precision, ranks.device)
     loaded = data.load(order, tell)
     pipeline = augment.compile(order.spec)
-    executor = executors.choose(pipeline, ranks.device)
+    resident = residency.of(loaded, ranks)
     return Material(
         order,
         ranks,
@@ -115,6 +118,9 @@ def prepare(order: RunOrder, ranks: Ranks, threads: int, tell: Tell = silent) ->
         loaded,
         pipeline,
         normalization.fit(loaded.train, pipeline, threads),
-        Loader(loaded.train, pipeline, threads, executor=executor),
-        Loader(loaded.validation, pipeline, threads, executor=executor),
+        Loader(loaded.train, pipeline, threads, executor=executors.choose(pipeline, ranks.device, resident.training)),
+        Loader(
+            loaded.validation, pipeline, threads, executor=executors.choose(pipeline, ranks.device, resident.validation)
+        ),
+        resident,
     )

@@ -31,6 +31,8 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
     _tell_data(site)
     begun = _begun(site, start.checkpoint)
+    if site.micro_batch is None:  # a run whose steps did not fit into memory leaves all of it to them
+        material.residency.open(notes.to(reporter) if ranks.rank == 0 else notes.silent)
     try:
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
