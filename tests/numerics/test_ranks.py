@@ -53,7 +53,12 @@ def spec(base: dict[str, Any], ranks: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("base", "learned"), [(SPEC, 0.8), (MIXED, 0.95), (TAUGHT, 0.95)], ids=["plain", "mixed", "taught"]
+    ("base", "learned"),
+    [
+        pytest.param(SPEC, 0.8, id="plain"),
+        pytest.param(MIXED, 0.95, id="mixed", marks=pytest.mark.slow),  # the next one mixes too
+        pytest.param(TAUGHT, 0.95, id="taught"),
+    ],
 )
 def test_two_ranks_give_the_losses_and_weights_of_one_rank(
     warm: WarmParent, tmp_path: Path, base: dict[str, Any], learned: float

@@ -48,8 +48,8 @@ def spec(ranks: int) -> dict[str, Any]:
     ("ranks", "precision", "mixing", "methods"),
     [
         (1, "fp32", [], []),
-        (1, "fp64", [], []),
-        (2, "fp32", [], []),
+        pytest.param(1, "fp64", [], [], marks=pytest.mark.slow),
+        pytest.param(2, "fp32", [], [], marks=pytest.mark.slow),  # also what the last two do, and more
         (3, "fp32", [], []),
         (2, "fp32", MIXING, []),
         (2, "fp32", [], METHODS),

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from app.contract.augment import RandomCrop, Resize
 from app.contract.compression import IN_LOOP, DepthwiseSeparable
 from app.contract.data import Builtin
-from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.plan import LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
 from worker.training import (
+    answers,
     architecture,
     causes,
     cost,
@@ -228,19 +227,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    try:
-        order = RunOrder.model_validate_json(Path(arguments[0]).read_bytes())
-        found: Plan | Failure = make_plan(order)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the user is told
-        found = causes.explain(error)
-    _write(Path(arguments[1]), found)
-    return 1 if isinstance(found, Failure) else 0
-
-
-def _write(path: Path, found: BaseModel) -> None:
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(found.model_dump_json(), encoding="utf-8")
-    unfinished.replace(path)
+    order, out = Path(arguments[0]), Path(arguments[1])
+    return answers.give(out, lambda: make_plan(RunOrder.model_validate_json(order.read_bytes())), causes.explain)
 
 
 if __name__ == "__main__":

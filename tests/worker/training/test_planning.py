@@ -14,6 +14,7 @@ from app.contract.job import JobSpec
 from app.contract.plan import Plan
 from app.contract.work import Paths, RunOrder
 from tests.support.networks import exported
+from worker.training import planning
 from worker.training.architecture import Architecture, assemble
 from worker.training.errors import RunFailure
 from worker.training.planning import make_plan
@@ -159,13 +160,17 @@ def test_what_a_person_should_know_is_a_warning(tmp_path, fields, warning):
 
 
 def test_the_program_writes_the_plan_or_the_failure(tmp_path):
-    def plan(content):
-        (tmp_path / "order.json").write_text(content)
-        command = [sys.executable, "-m", "worker.training.planning", tmp_path / "order.json", tmp_path / "out.json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, (tmp_path / "out.json").read_text()
+    files = [str(tmp_path / "order.json"), str(tmp_path / "out.json")]
 
-    code, text = plan(order(tmp_path).model_dump_json())
+    def plan(content, run=planning.main):
+        (tmp_path / "order.json").write_text(content)
+        return run(files), (tmp_path / "out.json").read_text()
+
+    def alone(arguments):
+        command = [sys.executable, "-m", "worker.training.planning", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).returncode
+
+    code, text = plan(order(tmp_path).model_dump_json(), alone)
     assert code == 0
     assert Plan.model_validate_json(text).train_images == 1438
 

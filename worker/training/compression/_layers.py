@@ -111,6 +111,11 @@ def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str, what:
     return matched
 
 
+def excluded(patterns: Iterable[str], layers: Iterable[str], scene: Scene, what: str = "layer") -> set[str]:
+    """The layers that a method's `exclude` leaves alone; raises as `selected` does."""
+    return selected(patterns, layers, f"{scene.pointer}/exclude", what)
+
+
 def matches(name: str, pattern: str) -> bool:
     """As in a shell, by the whole name. Square brackets mean themselves: module names have none to choose from."""
     return fnmatchcase(name, pattern.replace("[", "[[]"))

@@ -20,10 +20,10 @@ from worker.training.compression._layers import (
     READS_IMAGE,
     convolutions,
     even_scales,
+    excluded,
     placed_like,
     reads_image,
     replace,
-    selected,
     unusual,
     with_other_convolutions,
 )
@@ -56,7 +56,7 @@ class Split:
 
     def choose(self, model: nn.Module, scene: Scene) -> Choice:
         layers = convolutions(model)
-        unwanted = selected(self.spec.exclude, layers, f"{scene.pointer}/exclude")
+        unwanted = excluded(self.spec.exclude, layers, scene)
         reasons = {name: self._reason(name, layer, name in unwanted, scene) for name, layer in layers.items()}
         return Choice(with_other_convolutions(model, reasons), exact=self._exact(layers, reasons))
 
