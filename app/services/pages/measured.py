@@ -113,7 +113,9 @@ def classes(report: Report) -> Iterator[Section]:
     drawn = (
         changed if len(changed) <= DRAWN_CLASSES else [*changed[: DRAWN_CLASSES // 2], *changed[-DRAWN_CLASSES // 2 :]]
     )
-    notes = ["Those first that lost most."]
+    notes = (
+        ["Those first that lost most."] if changed else ["The network before was not trained: no class has a before."]
+    )
     if len(drawn) < len(changed):
         notes.append(f"Drawn are the {DRAWN_CLASSES // 2} that lost most and as many that gained most.")
     if len(rows) > MOST_CLASSES:
