@@ -5,11 +5,15 @@ together here: torch's own way sends every rank's to all ranks, and moves the co
 kernels on a GPU do not find it.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.distributed.optim import ZeroRedundancyOptimizer
+
+with warnings.catch_warnings():  # other optimizers of that package are compiled in a way that torch 2.13 gives up
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from torch.distributed.optim import ZeroRedundancyOptimizer
 
 
 def divided(whole: torch.optim.Optimizer) -> "Divided":
