@@ -11,7 +11,7 @@ from app.contract.compression import Compression, Quantization
 from app.contract.compression.conflicts import conflict_problems, weights_problems
 from app.contract.compression.pruning import pruning_problems
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
-from app.contract.distributed import Distributed, Single
+from app.contract.distributed import Distributed, Single, distributed_problems
 from app.contract.export import ExportFormat, Exports
 from app.contract.gates import Gates
 from app.contract.models import Model, Timm, comes_with_weights
@@ -91,7 +91,8 @@ class JobSpec(Spec):
         return self
 
     def _problems(self) -> Iterator[Problem]:
-        yield from _training_problems(self.training, self.distributed.processes)
+        yield from _training_problems(self.training)
+        yield from distributed_problems(self.distributed, self.training, self.compression)
         yield from order_problems(self.augment)
         yield from _crop_problems(self)
         yield from _channel_problems(self)
@@ -125,11 +126,7 @@ class JobSpec(Spec):
         return self.model_copy(update=changes)
 
 
-def _training_problems(training: Training, processes: int) -> Iterator[Problem]:
-    if training.batch_size % processes:
-        near = max(training.batch_size // processes, 1) * processes
-        detail = f"The global batch is divided among {processes} processes: use a multiple of it, for example {near}."
-        yield Problem(("training", "batch_size"), "not_divisible", detail)
+def _training_problems(training: Training) -> Iterator[Problem]:
     if training.schedule.warmup_epochs > training.epochs:
         detail = f"The warm-up is longer than the {training.epochs} epochs of training: shorten it, or train longer."
         yield Problem(("training", "schedule", "warmup_epochs"), "too_long", detail)

@@ -61,6 +61,9 @@ class Plan(BaseModel):
     validation_images: int
     image_size: tuple[int, int] = Field(description="[height, width] of what the network sees.")
     steps_per_epoch: int
+    processes: int = Field(1, description="Training processes; with `auto`, as many as the best worker could give.")
+    passes_per_step: int = Field(1, description="Passes that make up a step: `distributed.gradient_accumulation`.")
+    images_per_pass: int = Field(0, description="Most images that one process computes at once; 0: not known.")
     memory_bytes: int = Field(
         description="Estimated peak of one training process: weights, gradients, optimizer, activations."
     )

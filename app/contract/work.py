@@ -85,6 +85,12 @@ class RunOrder(Message):
     time_left_s: float | None = Field(None, description="Of limits.max_duration_s, after earlier attempts.")
     bad_image_share: float = Field(0.01, description="Share of unreadable images beyond which the data set is refused.")
 
+    @property
+    def processes(self) -> int:
+        """Of the training: as the spec says or, where it leaves that open, one for each device."""
+        asked = self.spec.distributed.processes
+        return len(self.devices) if asked == "auto" else asked
+
 
 class JobWork(Message):
     """A claimed job. `token` proves the claim: whoever shows another one is fenced."""

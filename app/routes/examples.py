@@ -39,6 +39,9 @@ PLAN = {
     "validation_images": 360,
     "image_size": [32, 32],
     "steps_per_epoch": 22,
+    "processes": 1,
+    "passes_per_step": 1,
+    "images_per_pass": 64,
     "memory_bytes": 412_000_000,
     "warnings": [],
 }

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from app.contract.distributed import fitting
 from app.contract.faults import Point, reach
 from app.contract.states import JobState
 from app.contract.work import Device, JobWork, RunOrder, TaskWork, WorkerInfo
@@ -44,8 +45,14 @@ def _claim_job(session: Session, info: WorkerInfo) -> JobWork | None:
     for room in capacity.rooms():
         row = queue.next_fitting(session, room) if room.free else None
         if row and not queue.is_held_back(session, room, row, settings_of(session).starvation_s):
-            return _give(session, row, info.id, capacity.take(row.processes))
+            return _give(session, row, info.id, capacity.take(_processes(row, room)))
     return None
+
+
+def _processes(row: Row[Any], room: queue.Room) -> int:
+    """How many devices the job is given: a spec may leave that to the worker's free ones."""
+    spec = spec_of(row.spec)
+    return fitting(spec.distributed, room.free, spec.training.batch_size)
 
 
 def _give(session: Session, row: Row[Any], worker_id: str, devices: tuple[Device, ...]) -> JobWork:

@@ -35,7 +35,7 @@ def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: fl
         detail = "No worker is there. Start one: `trainyard worker`, or `trainyard serve` on this machine."
         return Pending(reason="no_worker", detail=detail, position=position)
     if not capable:
-        detail = f"No present worker has {devices}. The job waits for one that does."
+        detail = f"No present worker has {devices}{_largest(hosts, row.needs_gpu)}. The job waits for one that does."
         return Pending(reason="no_capable_worker", detail=detail, position=position)
     if not any(host.free(row.needs_gpu) >= row.processes for host in capable):
         return Pending(reason="waiting_for_gpus", detail=f"Waits for {devices} to become free.", position=position)
@@ -44,3 +44,9 @@ def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: fl
         return Pending(reason="broker_down", detail=detail, position=position)
     detail = "A worker has room and is being told." if position == 1 else "Jobs in front of it are taken first."
     return Pending(reason="waiting_for_gpus", detail=detail, position=position)
+
+
+def _largest(hosts: Sequence[Capacity], needs_gpu: bool) -> str:
+    """What there is, for one who would rather ask for less."""
+    most = max(host.total(needs_gpu) for host in hosts)
+    return f"; the largest has {most}" if most else ""

@@ -30,6 +30,7 @@ class Share:
     images: int
     processes: int = 1
     halved: bool = False  # precision `auto` will be bf16
+    moments: float = 1.0  # share of the optimizer's that it keeps
 
 
 def network_cost(model: nn.Module, channels: int, image_size: Sequence[int]) -> NetworkCost:
@@ -113,7 +114,7 @@ def training_memory_bytes(
     """
     scale = _compute_share(training, share)
     weight_bytes = 2 * FP32_BYTES if training.precision == "fp64" else FP32_BYTES
-    copies = 2 + _moments(training) + (share.processes > 1)
+    copies = 2 + _moments(training) * share.moments + (share.processes > 1)
     weights = weight_bytes * sum(parameter.numel() for parameter in model.parameters())
     kept = kept_for_backward(model, channels, image_size)
     passing = (1 + methods.unpacked) * kept.largest * scale if methods else kept.largest * scale

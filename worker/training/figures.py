@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from app.contract.distributed import passes
 from app.contract.export import FILES, INT8_FILE
 from app.contract.report import ClassChange, Latency, Measurement, Ratios
 from app.contract.report import Stage as Listed
@@ -106,7 +107,9 @@ class Figures:
     def _training_memory_bytes(self, stage: Stage) -> int:
         """Of the trained network with its methods of the loop, and its teacher; of the others without."""
         order, spec = self.order, self.order.spec
-        share = sampling.largest_share(self._train_images, spec.training.batch_size, spec.distributed.processes)
+        share = sampling.largest_share(
+            self._train_images, spec.training.batch_size, order.processes, passes(spec.distributed)
+        )
         if stage is not self.networks[-1]:
             return expected_memory.without_methods(stage.model, order, share)
         teacher = expected_memory.of_teacher(order, self.card.classes, self.card.channels, share)

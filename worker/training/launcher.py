@@ -61,7 +61,7 @@ def launch(order: RunOrder) -> int:
         if causes.full_disk(error):
             return DISK_FULL
         raise
-    launch = Launch(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.spec.distributed.processes))
+    launch = Launch(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.processes))
     with _stop_signals(launch.limits):
         return launch.to_the_end()
 
@@ -154,7 +154,7 @@ class Launch:
 
     def _start_ranks(self, start: Start, planner: Child | None) -> None:
         """Fork the ranks, host the store, and wait for all; the planner works beside the first seconds of training."""
-        world = self.order.spec.distributed.processes
+        world = self.order.processes
         reach(Point.PREPARED_BEFORE_FORK)
         with socket.create_server(("127.0.0.1", 0), backlog=world) as door:
             port: int = door.getsockname()[1]
@@ -212,7 +212,7 @@ class Launch:
 
         A data set that is being prepared is waited for no longer either.
         """
-        if len(os.sched_getaffinity(0)) > self.order.spec.distributed.processes:
+        if len(os.sched_getaffinity(0)) > self.order.processes:
             return
         deadline = time.monotonic() + PLAN_WAITS_S
         while not self.board.slowest() and time.monotonic() < deadline:

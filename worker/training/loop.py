@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from itertools import repeat
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, repeat
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from worker.training.evaluation import row
 from worker.training.memory import MicroBatch
 from worker.training.mixing import Partners
 from worker.training.precision import Precision
+from worker.training.sampling import Portion
 
 # N = samples of this rank in a step, K = classes, R = what the council hears of a step: see `council`
 
@@ -47,6 +48,8 @@ class Share:
     labels_N: torch.Tensor
     batch_samples: int
     partners: Partners | None = None  # null: the images are not mixed
+    portions: tuple[Portion, ...] = ()  # one a pass; empty: all at once
+    counts: bool = True  # of a piece: false where another rank has these samples
 
     @property
     def answers_N(self) -> torch.Tensor:
@@ -59,12 +62,22 @@ class Share:
             return self.partners.loss(logits_NK, self.labels_N)
         return F.cross_entropy(logits_NK, self.labels_N)
 
-    def cut(self, pieces: int) -> Iterator["Share"]:
-        """The share in pieces whose sizes differ by at most 1."""
+    def pieces(self, micro_batch: MicroBatch) -> Iterator["Share"]:
+        """The share as it is computed: pass by pass, and each as small as memory asks for. As many on every rank."""
+        if not self.portions:
+            yield from self.cut(micro_batch.pieces(len(self.labels_N)))
+            return
+        ends = accumulate(len(portion.indices_N) for portion in self.portions[:-1])
+        for portion, piece in zip(self.portions, self.cut(tuple(ends)), strict=True):
+            own = replace(piece, counts=portion.counts)
+            yield from own.cut(micro_batch.pieces(portion.most, portion.fewest))
+
+    def cut(self, pieces: int | tuple[int, ...]) -> Iterator["Share"]:
+        """The share in pieces whose sizes differ by at most 1, or at these places."""
         parts = self.images_NCHW.tensor_split(pieces), self.labels_N.tensor_split(pieces)
-        partners = self.partners.cut(pieces) if self.partners else repeat(None, pieces)
+        partners = self.partners.cut(pieces) if self.partners else repeat(None, len(parts[0]))
         return (
-            Share(images, labels, self.batch_samples, other)
+            Share(images, labels, self.batch_samples, other, counts=self.counts)
             for images, labels, other in zip(*parts, partners, strict=True)
         )
 
@@ -111,10 +124,11 @@ def _step(trainee: Trainee, share: Share, rate: float, ranks: Ranks) -> torch.Te
 
 def _accumulate(trainee: Trainee, share: Share, ranks: Ranks) -> torch.Tensor:
     """Add the gradients of the share, piece by piece in order; only the last piece's backward pass exchanges them."""
-    pieces = list(share.cut(trainee.micro_batch.pieces(len(share.labels_N))))
+    pieces = list(share.pieces(trainee.micro_batch))
     rows_PR = []
     for piece in pieces:
-        weight = ranks.world * len(piece.labels_N) / share.batch_samples
+        weight = ranks.world * len(piece.labels_N) / share.batch_samples if piece.counts else 0.0
+        trainee.methods.begin_pass(piece.counts)
         with nullcontext() if piece is pieces[-1] else ranks.apart(trainee.wrapped):
             rows_PR.append(
                 _gradients(trainee.wrapped, piece, weight, trainee.precision, trainee.scaler, trainee.methods)
@@ -140,7 +154,8 @@ def _gradients(
         loss, published = judge(share.loss(logits_NK), logits_NK)
     scaler.scale(loss * weight).backward()
     of_methods = [each.double().view(1) * len(share.labels_N) for each in published]
-    return torch.cat([row(loss, logits_NK, share.answers_N), *of_methods])
+    told_R = torch.cat([row(loss, logits_NK, share.answers_N), *of_methods])
+    return told_R if share.counts else torch.zeros_like(told_R)
 
 
 def settle(network: nn.Module, example: Share, ranks: Ranks, precision: Precision) -> nn.Module:

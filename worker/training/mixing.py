@@ -40,8 +40,8 @@ class Partners:
         """Of both labels the one with more weight; at a half each, the image's own."""
         return torch.where(self.weights_N >= 0.5, labels_N, self.labels_N)
 
-    def cut(self, pieces: int) -> Iterator["Partners"]:
-        """In pieces whose sizes differ by at most 1."""
+    def cut(self, pieces: int | tuple[int, ...]) -> Iterator["Partners"]:
+        """In pieces whose sizes differ by at most 1, or at these places."""
         both = zip(self.labels_N.tensor_split(pieces), self.weights_N.tensor_split(pieces), strict=True)
         return (Partners(labels_M, weights_M) for labels_M, weights_M in both)
 

@@ -14,7 +14,7 @@ from torch import nn
 from app.contract.events import Compressed, Noted, Phase
 from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
-from worker.training import architecture, checkpoint, optim, pruning, recalibration, seeds
+from worker.training import architecture, checkpoint, optim, pruning, recalibration, seeds, synced_batchnorm
 from worker.training.architecture import Applied
 from worker.training.attached import Course, Methods
 from worker.training.card import Scaling
@@ -89,7 +89,7 @@ class Work:
         step = pruning.due(site.order.spec, trainee.position)
         if step is None:
             return
-        tensors = _tensors(trainee)
+        tensors = _tensors(trainee, trainee.optimizer.state_dict())
         trainee.methods.detach()
         whole = begin(site.order, site.material.loaded.classes, trainee.position.phase).network
         pruned = pruning.prune(trainee.network, whole, step, site)
@@ -127,9 +127,9 @@ class Work:
 
     def _healthy(self) -> bool:
         """Whether what would be saved holds numbers only. All ranks agree: running statistics are each rank's own."""
-        tensors = _tensors(self.trainee)
+        tensors = _tensors(self.trainee, self.trainee.optimizer.state_dict())
         spoilt = self.council.non_finite > 0 or not all_finite(
-            [tensors["model"], tensors["optimizer"], tensors["methods"]]
+            [tensors["model"], tensors["optimizer"], tensors["methods"], self.site.ranks.memory()]
         )
         return self.site.ranks.sum_later(torch.tensor([float(spoilt)])).result().item() == 0
 
@@ -169,6 +169,9 @@ def _as_saved(
     if tensors:
         trainee.methods.load(tensors.get("methods", {}))
         trainee.optimizer.load_state_dict(tensors["optimizer"])
+        memories = tensors.get("ranks", [])
+        if len(memories) == site.ranks.world:
+            site.ranks.recall(memories[site.ranks.rank])
         trainee.scaler.load_state_dict(tensors["scaler"])
     return trainee, beginning
 
@@ -192,7 +195,7 @@ def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
     return Trainee(
         network=network,
         wrapped=wrapped,
-        optimizer=optim.make_optimizer(training, network),
+        optimizer=site.ranks.divided(optim.make_optimizer(training, network)),
         scaler=material.precision.scaler(),
         precision=material.precision,
         rate=lambda step: rate(step) * scale,
@@ -202,13 +205,16 @@ def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
 
 
 def _methods(site: Site, network: nn.Module, phase: Phase) -> Methods:
-    """What takes part in the training of the network that is shipped; a baseline is trained without."""
-    if phase == "baseline":
-        return Methods()
+    """What takes part in the training of a network; in a baseline's, nothing of what the spec compresses with."""
     order, material = site.order, site.material
+    synchronised = synced_batchnorm.hang(network, order.spec.distributed, site.ranks)
+    if phase == "baseline":
+        return Methods(synchronised)
     scaling = Scaling(mean=material.scaling.mean, std=material.scaling.std)
     course = Course(order, material.loaded.classes, scaling, material.precision, site.ranks.device, site.largest)
-    return attach(network, order.spec.compression, order.spec.image_size, architecture.of(network).channels, course)
+    channels = architecture.of(network).channels
+    hung = attach(network, order.spec.compression, order.spec.image_size, channels, course)
+    return Methods(synchronised | hung.attached)
 
 
 def _council(site: Site, position: Position, narrator: Narrator, published: int) -> Council:
@@ -233,17 +239,20 @@ def _seed(site: Site, phase: Phase, snapshot: Snapshot | None) -> None:
 def _snapshot(site: Site, trainee: Trainee) -> Snapshot:
     """Called by all ranks; rank 0's copy is whole."""
     rng = site.gather(seeds.state(site.ranks.device))
-    copied = detached(_tensors(trainee)) if site.ranks.rank == 0 else {}
+    state = site.ranks.whole_state(trainee.optimizer)
+    memories = site.ranks.collect(site.ranks.memory()) if site.ranks.memory() else []
+    copied = detached(_tensors(trainee, state)) if site.ranks.rank == 0 else {}
+    copied |= {"ranks": memories} if memories else {}
     position = replace(trainee.position, epoch_sums=list(trainee.position.epoch_sums))
     applied = pruning.applied(trainee.network, position.prunings)
     pruned = applied.model_dump(mode="json") if applied else None
     return Snapshot(position, site.identity, copied, rng, pruned)
 
 
-def _tensors(trainee: Trainee) -> dict[str, Any]:
+def _tensors(trainee: Trainee, optimizer_state: dict[str, Any]) -> dict[str, Any]:
     return {
         "model": trainee.network.state_dict(),
-        "optimizer": trainee.optimizer.state_dict(),
+        "optimizer": optimizer_state,
         "scaler": trainee.scaler.state_dict(),
         "methods": trainee.methods.state(),
     }

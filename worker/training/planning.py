@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from app.contract.augment import RandomCrop, Resize
 from app.contract.compression import IN_LOOP, DepthwiseSeparable
 from app.contract.data import Builtin
+from app.contract.distributed import Ddp, passes
 from app.contract.job import JobSpec
 from app.contract.plan import LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
@@ -55,13 +56,13 @@ def make_plan(order: RunOrder) -> Plan:
     compressed = partial(
         outcomes, network, spec.compression, spec.image_size, channels, spec.training.seed, notes.append
     )
-    steps = _Steps(outline.train_images, spec.training.batch_size, spec.distributed.processes)
+    steps = _Steps(outline.train_images, spec.training.batch_size, order.processes, passes(spec.distributed))
     applied = compressed("before training")
     memory_bytes = expected_memory.of_training(network, order, outline.classes, steps.largest_share)
     applied = sorted([*applied, *compressed("during training")], key=lambda each: each.index)
     layers = [change for outcome in applied for change in outcome.layers]
     after = cost.network_cost(network, channels, spec.image_size)
-    _refuse_single_values(network, channels, spec, steps.smallest_share)
+    _refuse_single_values(network, channels, spec, steps)
     teacher = expected_memory.of_teacher(order, outline.classes, channels, steps.largest_share)
     return Plan(
         before=before,
@@ -73,6 +74,9 @@ def make_plan(order: RunOrder) -> Plan:
         validation_images=outline.validation_images,
         image_size=spec.image_size,
         steps_per_epoch=steps.count,
+        processes=steps.processes,
+        passes_per_step=steps.passes,
+        images_per_pass=steps.largest_share,
         memory_bytes=memory_bytes + (teacher.memory_bytes if teacher else 0),
         teacher=teacher,
         warnings=[
@@ -94,6 +98,7 @@ class _Steps:
     images: int
     batch_size: int
     processes: int
+    passes: int = 1
 
     @property
     def edges(self) -> list[int]:
@@ -105,12 +110,13 @@ class _Steps:
 
     @property
     def largest_share(self) -> int:
-        """Most images that one process has in one step."""
-        return sampling.largest_share(self.images, self.batch_size, self.processes)
+        """Most images that one process has at once."""
+        return sampling.largest_share(self.images, self.batch_size, self.processes, self.passes)
 
     @property
     def smallest_share(self) -> int:
-        return min(self._sizes()) // self.processes
+        """Fewest images that one process has at once."""
+        return sampling.smallest_share(self.images, self.batch_size, self.processes, self.passes)
 
     def _sizes(self) -> list[int]:
         return [after - before for before, after in zip(self.edges, self.edges[1:], strict=False)]
@@ -140,14 +146,17 @@ def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, clas
             raise bad_spec("/model/name", detail, "not_a_classifier")
 
 
-def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, images: int) -> None:
+def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, steps: _Steps) -> None:
     """Batch normalisation cannot train on one value a channel: one image whose feature map is 1x1."""
+    images, way = steps.smallest_share, spec.distributed
+    synchronised = isinstance(way, Ddp) and way.sync_batchnorm
     try:
-        shapes.forward(network.train(), channels, spec.image_size, images)
+        shapes.forward(network.train(), channels, spec.image_size, images * steps.processes if synchronised else images)
     except Exception as error:
+        other = "" if synchronised or steps.processes == 1 else ", or sync_batchnorm"
         detail = (
             f"A process would train on {images} image at a time, and that is not enough for this network "
-            f"({str(error)[:200]}): use a batch_size of at least {2 * spec.distributed.processes}."
+            f"({str(error)[:200]}): use a batch_size of at least {2 * steps.processes * steps.passes}{other}."
         )
         raise bad_spec("/training/batch_size", detail, "too_small") from error
 

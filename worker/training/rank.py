@@ -48,7 +48,7 @@ def work(place: Place, number: int, pipe: int) -> int:
 
 
 def _run(place: Place, number: int, reporter: Reporter) -> None:
-    world = place.order.spec.distributed.processes
+    world = place.order.processes
     threads = max(1, len(os.sched_getaffinity(0)) // world)
     device = _device(place.order, number)
     torch.set_num_threads(threads)
