@@ -98,6 +98,25 @@ def test_what_stays_is_read_bit_by_bit_as_what_is_sent(channels: int, border: st
     assert kept.kept >= COUNT - LARGE.sum()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_they_are_the_same_bits_and_the_host_never_waits() -> None:
+    source, gpu, pipe = Source(), torch.device("cuda", 0), pipeline()
+    kept = Resident(source.images, slice(0, COUNT))
+    kept.open(gpu)
+
+    def on_gpu(resident: Resident | None, epoch: int) -> torch.Tensor:
+        with Loader(source.images, pipe, 3, executor=OnDevice(pipe, gpu, resident)) as loader:
+            return torch.cat([batch.images_NHWC for batch in loader.train(epoch, batches(epoch))])
+
+    sent = [on_gpu(None, epoch) for epoch in (0, 1)]  # what is cached on first use has been sent
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = [on_gpu(kept, epoch) for epoch in (0, 1)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(*pair) for pair in zip(found, sent, strict=True))
+
+
 def test_an_image_is_read_once_unless_it_is_reduced() -> None:
     source = Source()
     kept = resident(source)
