@@ -79,6 +79,8 @@ class RunOrder(Message):
     spec: JobSpec
     paths: Paths
     baseline_split: Split | None = Field(None, description="Of the job that this one is compared with.")
+    model_split: Split | None = Field(None, description="Of the job whose network this one starts from.")
+    teacher_split: Split | None = Field(None, description="Of the job whose network this one learns from.")
     job: str | None = Field(None, description="Its id, for the files that it leaves; null in a run by hand.")
     device_kind: Literal["cpu", "cuda"] = "cpu"
     devices: list[int] = Field([0], description="Device indices, one for each process.")

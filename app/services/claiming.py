@@ -20,7 +20,7 @@ from app.errors import Fenced
 from app.identifiers import digest, new_token
 from app.services import tasks
 from app.services.job_view import spec_of
-from app.services.submission import References, baseline_split, paths
+from app.services.submission import References, paths, split_of
 from app.services.workers import Capacity
 from app.settings import Settings
 from app.store import attempts, jobs, queue, workers
@@ -101,7 +101,9 @@ def _order(session: Session, settings: Settings, row: Row[Any], devices: tuple[D
         job=row.id,
         spec=spec,
         paths=paths(session, settings, settings.attempt_dir(row.id, row.attempt), refers, resume_jobs),
-        baseline_split=baseline_split(session, refers),
+        baseline_split=split_of(session, refers.baseline_job),
+        model_split=split_of(session, refers.model_job),
+        teacher_split=split_of(session, refers.teacher_job),
         device_kind=devices[0].kind,
         devices=[device.index for device in devices],
         time_left_s=max(spec.limits.max_duration_s - row.spent_s, 1.0),

@@ -11,7 +11,7 @@ from app.contract.work import PlanTask, RunOrder
 from app.identifiers import digest
 from app.services import asking
 from app.services.context import Context
-from app.services.submission import baseline_split, paths, resolve
+from app.services.submission import paths, resolve, split_of
 from app.services.workers import capacities
 from app.store import tasks
 
@@ -31,7 +31,9 @@ def begin_dry_run(session: Session, context: Context, spec: JobSpec) -> str:
     order = RunOrder(
         spec=spec,
         paths=paths(session, settings, settings.task_dir(task_id), refers),
-        baseline_split=baseline_split(session, refers),
+        baseline_split=split_of(session, refers.baseline_job),
+        model_split=split_of(session, refers.model_job),
+        teacher_split=split_of(session, refers.teacher_job),
         devices=list(range(processes)),
         time_left_s=None,
         bad_image_share=settings.bad_image_share,

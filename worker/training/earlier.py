@@ -1,10 +1,13 @@
-"""`baseline: job`: the network of an earlier job, as what this job's is compared with."""
+"""`baseline: job`: the network of an earlier job, as what this job's is compared with; and what jobs on other splits of
+the same data have seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from app.contract.compression import Distillation
+from app.contract.models import Checkpoint
 from app.contract.training import JobBaseline
-from app.contract.work import RunOrder
+from app.contract.work import RunOrder, Split
 from worker.training import data, export
 from worker.training.card import BrokenModel, ModelCard, read_card
 from worker.training.data import LoadedData, Outline
@@ -78,6 +81,34 @@ def _check_split(order: RunOrder) -> None:
         split = f"training.seed {theirs.seed} and validation_fraction {theirs.validation_fraction:g}"
         why = f"held out other images ({split}) and has trained on some that this job validates with: use the same"
         raise _refused("other_split", why, order)
+
+
+def split_warnings(order: RunOrder, found: Outline) -> Iterator[str]:
+    """Of networks that this job starts or learns from: whether they may have trained on what it validates with.
+
+    Only a warning: their data may have been others, with the same classes.
+    """
+    if not found.is_split:
+        return
+    spec = order.spec
+    if isinstance(spec.model, Checkpoint):
+        yield from _seen(spec.model.job, order.paths.model, order.model_split, order)
+    for method in spec.compression:
+        if isinstance(method, Distillation):
+            yield from _seen(method.job, order.paths.teacher, order.teacher_split, order)
+
+
+def _seen(job: str, path: str | None, theirs: Split | None, order: RunOrder) -> Iterator[str]:
+    ours = Split(seed=order.spec.training.seed, validation_fraction=order.spec.dataset.validation_fraction)
+    if path is None or theirs is None or theirs == ours:
+        return
+    known = read_card(Path(path)).dataset_sha256, order.paths.dataset_sha256
+    if None in known or len(set(known)) == 1:
+        yield (
+            f"{job} held out other images (training.seed {theirs.seed}, validation_fraction "
+            f"{theirs.validation_fraction:g}): if its data were these, its network has trained on images that this job "
+            "validates with, and accuracies come out too high. Use the same two values."
+        )
 
 
 def _refused(code: str, why: str, order: RunOrder) -> RunFailure:

@@ -12,10 +12,11 @@ from app.contract.training import TrainBaseline
 from app.contract.work import RunOrder
 from worker.training import cost, data, expected_memory, peaks, sampling, scores, timing
 from worker.training.card import ModelCard
+from worker.training.errors import RunFailure
 from worker.training.measuring import ARTIFACTS, BEFORE
 from worker.training.onnx_network import OnnxNetwork
 from worker.training.scores import Score
-from worker.training.stages import Stage, size_of
+from worker.training.stages import FIRST, Stage, size_of
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,27 @@ class Figures:
         """A method of the loop leaves the network of the stage before it: that is timed once."""
         return next(each.name for each in self.networks if each.model is stage.model)
 
-    def _training_memory_bytes(self, stage: Stage) -> int:
-        """Of the trained network with its methods of the loop, and its teacher; of the others without."""
-        order, spec = self.order, self.order.spec
+    def _training_memory_bytes(self, stage: Stage) -> int | None:
+        """Of the network with the methods of the loop up to this one, and its teacher.
+
+        Null where one of them names layers that only a later method makes.
+        """
+        spec = self.order.spec
         share = sampling.largest_share(
-            self._train_images, spec.training.batch_size, order.processes, passes(spec.distributed)
+            self._train_images, spec.training.batch_size, self.order.processes, passes(spec.distributed)
         )
-        if stage is not self.networks[-1]:
-            return expected_memory.without_methods(stage.model, order, share)
+        if stage.name in FIRST:
+            return expected_memory.without_methods(stage.model, self.order, share)
+        behind = len(self.networks) - 1 - self.networks.index(stage)
+        methods = spec.compression[: len(spec.compression) - behind - int(bool(behind and spec.quantization))]
+        order = self.order.model_copy(update={"spec": spec.model_copy(update={"compression": methods})})
+        try:
+            own = expected_memory.of_training(stage.model, order, self.card.classes, share)
+        except RunFailure:
+            if behind:
+                return None
+            raise
         teacher = expected_memory.of_teacher(order, self.card.classes, self.card.channels, share)
-        own = expected_memory.of_training(stage.model, order, self.card.classes, share)
         return own + (teacher.memory_bytes if teacher else 0)
 
     @cached_property

@@ -81,6 +81,7 @@ def make_plan(order: RunOrder) -> Plan:
         teacher=teacher,
         warnings=[
             *crop_warnings,
+            *earlier.split_warnings(order, outline),
             *steps.warnings(),
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
             *notes,

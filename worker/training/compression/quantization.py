@@ -130,7 +130,7 @@ def rounded_input(values: Tensor, range_2: Tensor) -> Tensor:
 
 
 def rounded_weight(weight: Tensor) -> Tensor:
-    """On the grid from -127 to 127 of each output channel, whose largest weight is at an end of it."""
+    """On the grid from -64 to 64 of each output channel, whose largest weight is at an end of it."""
     top_O = weight.detach().flatten(1).abs().amax(1).float()
     scale_O = (top_O / WEIGHT_TOP).clamp(min=SMALLEST)
     zeros_O = torch.zeros_like(scale_O, dtype=torch.int32)
