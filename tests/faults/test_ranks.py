@@ -149,6 +149,7 @@ def test_without_a_port_to_meet_at_the_attempt_is_tried_again(warm: WarmParent, 
     assert f"[Errno {errno.EADDRINUSE}]" in run.failure.message
 
 
+@pytest.mark.slow
 def test_a_rank_that_stops_after_its_start_is_waited_for_no_longer_than_the_spec_says(
     warm: WarmParent, tmp_path: Path
 ) -> None:
