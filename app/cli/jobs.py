@@ -92,9 +92,16 @@ def _print_plan(spec: dict[str, Any], plan: dict[str, Any]) -> None:
         "image size": "x".join(map(str, plan["image_size"])),
         "steps per epoch": plan["steps_per_epoch"],
         "memory per process": size(plan["memory_bytes"]),
+        **_computing(plan),
     })  # fmt: skip
     for warning in plan["warnings"]:
         say(f"warning: {plain(warning)}")
+
+
+def _computing(plan: dict[str, Any]) -> dict[str, str]:
+    """Left out by a worker of an earlier version."""
+    found = plan.get("computing")
+    return {"computes in": found["precision"] + (", compiled" if found["compiled"] else "")} if found else {}
 
 
 def watch(job: JobArgument, as_json: JsonOption = False) -> None:
