@@ -101,9 +101,16 @@ def _print_plan(spec: dict[str, Any], plan: dict[str, Any]) -> None:
         "a step": f"{plan['processes']} processes, {plan['passes_per_step']} passes, "
         f"at most {plan['images_per_pass']:,} images at once",
         "memory per process": size(plan["memory_bytes"]),
+        **_computing(plan),
     })  # fmt: skip
     for warning in plan["warnings"]:
         say(f"warning: {plain(warning)}")
+
+
+def _computing(plan: dict[str, Any]) -> dict[str, str]:
+    """Left out by a worker of an earlier version."""
+    found = plan.get("computing")
+    return {"computes in": found["precision"] + (", compiled" if found["compiled"] else "")} if found else {}
 
 
 def watch(job: JobArgument, as_json: JsonOption = False) -> None:

@@ -15,6 +15,7 @@ from app.contract.distributed import Distributed, Single, distributed_problems
 from app.contract.export import ExportFormat, Exports
 from app.contract.gates import Gates
 from app.contract.models import Model, Timm, comes_with_weights
+from app.contract.options import option_problems
 from app.contract.spec import Int, Problem, Spec, refuse
 from app.contract.training import Baseline, Limits, NoBaseline, Training
 
@@ -101,6 +102,7 @@ class JobSpec(Spec):
         yield from conflict_problems(self.compression)
         yield from weights_problems(self.compression, comes_with_weights(self.model))
         yield from pruning_problems(self.compression, self.training.epochs)
+        yield from option_problems(self.training, self.compression)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -49,6 +49,14 @@ class TeacherCost(BaseModel):
     memory_bytes: int = Field(description="Its weights and what passes through it; part of the plan's `memory_bytes`.")
 
 
+class Computing(BaseModel):
+    """How the steps of training will be computed, where the spec says `auto`."""
+
+    precision: Literal["fp64", "fp32", "bf16", "fp16"]
+    compiled: bool = Field(description="Whether torch.compile will be used.")
+    reason: str = Field("", description="Why it will not, where that was left to the worker.")
+
+
 class Plan(BaseModel):
     """What a job will do: its networks before and after compression, its steps and its memory."""
 
@@ -68,4 +76,5 @@ class Plan(BaseModel):
         description="Estimated peak of one training process: weights, gradients, optimizer, activations."
     )
     teacher: TeacherCost | None = Field(None, description="With `distillation`.")
+    computing: Computing | None = Field(None, description="Null from an earlier version.")
     warnings: list[str] = []

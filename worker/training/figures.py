@@ -84,6 +84,7 @@ class Figures:
             peak_memory_bytes=self._peak_memory_bytes(stage),
             accuracy=score.accuracy if score else None,
             accuracy_interval=score.interval if score else None,
+            trained=stage.card.trained if stage.card else None,
         )
 
     def _int8(self, trained: Listed) -> Listed:

@@ -1,7 +1,7 @@
 """The training loop, with the only `backward()` of the project."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, repeat
 
@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worker.training import seeds
+from worker.training import gradients, seeds
 from worker.training.attached import Methods
+from worker.training.averaging import Average
 from worker.training.checkpoint import Position
 from worker.training.council import Council, Decision
 from worker.training.distributed import Ranks
@@ -38,6 +39,27 @@ class Trainee:
     position: Position
     micro_batch: MicroBatch
     methods: Methods = field(default_factory=Methods)
+    max_gradient_norm: float | None = None
+    average: Average | None = None
+    best: Mapping[str, torch.Tensor] | None = None
+    """The state of the network to export, on rank 0's host, where it is not the last one."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what a row has behind loss, hits and samples."""
+        return (*self.methods.metrics, *gradients.metrics(self.scaler, self.max_gradient_norm))
+
+    def shown(self) -> AbstractContextManager[None]:
+        """Inside, the network is as it is evaluated."""
+        return self.average.shown() if self.average else nullcontext()
+
+    def finish(self) -> None:
+        """Leave the network as it is exported."""
+        self.methods.detach()
+        if self.best is not None:
+            self.network.load_state_dict(self.best)
+        elif self.average:
+            self.average.load_into_network()
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,7 @@ class Share:
     partners: Partners | None = None  # null: the images are not mixed
     portions: tuple[Portion, ...] = ()  # one a pass; empty: all at once
     counts: bool = True  # of a piece: false where another rank has these samples
+    smoothing: float = 0.0  # share of the answer that all classes have alike
 
     @property
     def answers_N(self) -> torch.Tensor:
@@ -59,8 +82,8 @@ class Share:
     def loss(self, logits_NK: torch.Tensor) -> torch.Tensor:
         """The mean cross entropy of the network's scores."""
         if self.partners:
-            return self.partners.loss(logits_NK, self.labels_N)
-        return F.cross_entropy(logits_NK, self.labels_N)
+            return self.partners.loss(logits_NK, self.labels_N, self.smoothing)
+        return F.cross_entropy(logits_NK, self.labels_N, label_smoothing=self.smoothing)
 
     def pieces(self, micro_batch: MicroBatch) -> Iterator["Share"]:
         """The share as it is computed: pass by pass, and each as small as memory asks for. As many on every rank."""
@@ -77,7 +100,7 @@ class Share:
         parts = self.images_NCHW.tensor_split(pieces), self.labels_N.tensor_split(pieces)
         partners = self.partners.cut(pieces) if self.partners else repeat(None, len(parts[0]))
         return (
-            Share(images, labels, self.batch_samples, other, counts=self.counts)
+            Share(images, labels, self.batch_samples, other, counts=self.counts, smoothing=self.smoothing)
             for images, labels, other in zip(*parts, partners, strict=True)
         )
 
@@ -113,13 +136,16 @@ def _step(trainee: Trainee, share: Share, rate: float, ranks: Ranks) -> torch.Te
     """
     trainee.methods.begin_step(trainee.position.epoch)
     row_R = _accumulate(trainee, share, ranks)
+    told = gradients.finished(trainee.optimizer, trainee.scaler, trainee.max_gradient_norm)
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
     trainee.scaler.step(trainee.optimizer)
     trainee.scaler.update()
     trainee.optimizer.zero_grad(set_to_none=True)
     trainee.methods.end_step()
-    return row_R
+    if trainee.average:
+        trainee.average.step_made(trainee.position.step + 1)
+    return torch.cat([row_R, *(each.double().view(1) * len(share.labels_N) for each in told)])
 
 
 def _accumulate(trainee: Trainee, share: Share, ranks: Ranks) -> torch.Tensor:
@@ -158,7 +184,17 @@ def _gradients(
     return told_R if share.counts else torch.zeros_like(told_R)
 
 
-def settle(network: nn.Module, example: Share, ranks: Ranks, precision: Precision) -> nn.Module:
+Compile = Callable[[nn.Module, Callable[[nn.Module], object]], nn.Module]
+"""From a network, and one pass forward and back through any like it, to what is called in steps."""
+
+
+def settle(
+    network: nn.Module,
+    example: Share,
+    ranks: Ranks,
+    precision: Precision,
+    compiled: Compile = lambda network, _try_out: network,
+) -> nn.Module:
     """Wrap `network` for the ranks, with everything that happens only in a first step already behind it.
 
     DDP orders its buckets anew after its first backward pass, which changes the order of sums. A resumed run would be
@@ -174,8 +210,10 @@ def settle(network: nn.Module, example: Share, ranks: Ranks, precision: Precisio
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.requires_grad and parameter.grad is not None)
     network.zero_grad(set_to_none=True)
-    wrapped = ranks.wrap(network)
-    if wrapped is not network:
+    called = compiled(network, lambda model: _gradients(model, example, 1.0, precision, scaler))
+    network.zero_grad(set_to_none=True)
+    wrapped = ranks.wrap(called)
+    if wrapped is not called:
         _gradients(wrapped, example, 1.0, precision, scaler)
         network.zero_grad(set_to_none=True)
     for name, buffer in network.named_buffers():

@@ -16,13 +16,14 @@ from worker.training.data import LoadedData
 from worker.training.distributed import Ranks
 from worker.training.loader import Batch, Loader
 from worker.training.loop import Share
-from worker.training.mixing import Mix
+from worker.training.mixing import Mix, Partners
 from worker.training.normalization import Normalization
 from worker.training.notes import Tell, silent
 from worker.training.precision import Precision, choose
 from worker.training.residency import Residency
 from worker.training.sampling import Division, Indices, Portion
 
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 EVALUATION_BATCH = 256
 """Validation images at once, over all ranks; at least the training batch. The result does not depend on it."""
 
@@ -88,7 +89,7 @@ class Material:
             return
         for step, loaded in zip(left, self.training.train(epoch, [step.indices_N for step in left]), strict=True):
             images_NCHW, labels_N = self._on_device(loaded)
-            yield Share(images_NCHW, labels_N, step.samples, portions=step.portions)
+            yield self._share(images_NCHW, labels_N, step)
 
     def _mixed(self, epoch: int, mixes: Iterator[Mix], steps: Sequence[Step]) -> Iterator[Share]:
         """Each mix is drawn when the loader begins with its images, and waits for them."""
@@ -96,7 +97,7 @@ class Material:
         loaded = self.training.train(epoch, (mix.reading_R for mix in ahead))
         for step, batch, mix in zip(steps, loaded, waiting, strict=True):
             images_NCHW, labels_N, partners = mix.mixed(*self._on_device(batch))
-            yield Share(images_NCHW, labels_N, step.samples, partners, step.portions)
+            yield self._share(images_NCHW, labels_N, step, partners)
 
     def validation_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """This rank's part of the validation images, each once."""
@@ -117,12 +118,25 @@ class Material:
         self.validation.close()
         self.residency.close()
 
-    def example(self, channels: int) -> Share:
-        """Two black images: the smallest batch that every network can be trained on."""
+    def example(self, channels: int, images: int = 2) -> Share:
+        """Black images; two are the smallest batch that every network can be trained on."""
         images_NCHW = torch.zeros(
-            2, channels, *self.order.spec.image_size, dtype=self.precision.weights, device=self.ranks.device
-        ).to(memory_format=torch.channels_last)
-        return Share(images_NCHW, torch.zeros(2, dtype=torch.int64, device=self.ranks.device), 2)
+            images, channels, *self.order.spec.image_size, dtype=self.precision.weights, device=self.ranks.device
+        ).to(memory_format=self.memory_format)
+        return Share(images_NCHW, torch.zeros(images, dtype=torch.int64, device=self.ranks.device), images)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How images and weights lie in memory."""
+        return MEMORY_FORMATS[self.order.spec.training.memory_format]
+
+    def _share(
+        self, images_NCHW: torch.Tensor, labels_N: torch.Tensor, step: Step, partners: Partners | None = None
+    ) -> Share:
+        """Laid out as the spec says; images come pixel by pixel."""
+        images_NCHW = images_NCHW.contiguous(memory_format=self.memory_format)
+        smoothing = self.order.spec.training.label_smoothing
+        return Share(images_NCHW, labels_N, step.samples, partners, step.portions, smoothing=smoothing)
 
     def _on_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         device = self.ranks.device

@@ -68,6 +68,11 @@ class MicroBatch:
         wanted = -(-images // (self.most or images))
         return max(1, min(wanted, (fewest or images) // self.least))
 
+    @property
+    def largest_piece(self) -> int:
+        """How many images are computed at once in most steps."""
+        return -(-self.largest_share // self.pieces(self.largest_share))
+
     @contextmanager
     def fitting(self) -> Iterator[None]:
         """Turn running out of memory into `TooLarge`, or into the run's end when nothing smaller is left to try."""

@@ -16,12 +16,13 @@ from app.contract.compression import IN_LOOP, DepthwiseSeparable
 from app.contract.data import Builtin
 from app.contract.distributed import Ddp, passes
 from app.contract.job import JobSpec
-from app.contract.plan import LayerChange, NetworkCost, Plan
+from app.contract.plan import Computing, LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
 from worker.training import (
     answers,
     architecture,
     causes,
+    compiling,
     cost,
     data,
     earlier,
@@ -34,10 +35,12 @@ from worker.training import (
 from worker.training.compressing import outcomes
 from worker.training.data import Outline
 from worker.training.errors import bad_spec
-from worker.training.precision import refuse_unsupported
+from worker.training.precision import expected, refuse_unsupported
 
 MOST_IMAGES_MEASURED = 20_000
 """Up to so many images a plan reads all sizes, to see whether a crop fits them."""
+MOST_LEFT_OF_THE_BEGINNING = 0.01
+"""Share of the initial weights in a moving average from which on a plan warns."""
 
 
 def make_plan(order: RunOrder) -> Plan:
@@ -57,6 +60,7 @@ def make_plan(order: RunOrder) -> Plan:
         outcomes, network, spec.compression, spec.image_size, channels, spec.training.seed, notes.append
     )
     steps = _Steps(outline.train_images, spec.training.batch_size, order.processes, passes(spec.distributed))
+    computing = _computing(order, steps.count)
     applied = compressed("before training")
     memory_bytes = expected_memory.of_training(network, order, outline.classes, steps.largest_share)
     applied = sorted([*applied, *compressed("during training")], key=lambda each: each.index)
@@ -79,10 +83,12 @@ def make_plan(order: RunOrder) -> Plan:
         images_per_pass=steps.largest_share,
         memory_bytes=memory_bytes + (teacher.memory_bytes if teacher else 0),
         teacher=teacher,
+        computing=computing,
         warnings=[
             *crop_warnings,
             *earlier.split_warnings(order, outline),
             *steps.warnings(),
+            *_average_warnings(spec, steps.count),
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
             *notes,
             *_cost_warnings(before, after),
@@ -133,6 +139,20 @@ class _Steps:
                 f"The last {self.images % self.batch_size} images of an epoch are too few for a step of their own "
                 "and join the batch before."
             )
+
+
+def _computing(order: RunOrder, steps_per_epoch: int) -> Computing:
+    """Raises `bad_spec` when what was asked for cannot be done on this worker."""
+    choice = compiling.choose(order.spec, order.device_kind, steps_per_epoch)
+    precision = expected(order.spec.training.precision, order.device_kind)
+    return Computing(precision=precision, compiled=choice.compiled, reason=choice.reason)
+
+
+def _average_warnings(spec: JobSpec, steps_per_epoch: int) -> Iterator[str]:
+    ema = spec.training.ema
+    left = ema.share_left(spec.training.epochs * steps_per_epoch) if ema else 0.0
+    if left > MOST_LEFT_OF_THE_BEGINNING:
+        yield f"The moving average will still hold {left:.0%} of the initial weights: lower decay, or set warmup."
 
 
 def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, classes: int) -> None:

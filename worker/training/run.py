@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
+from app.contract.report import Trained
 from app.contract.work import RunOrder
 from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference
 from worker.training.board import Board
@@ -68,9 +69,21 @@ def _export(site: Site, name: Phase, trainee: Trainee) -> None:
     scaling = Scaling(mean=tuple(material.scaling.mean), std=tuple(material.scaling.std))
     network = trainee.network.to("cpu")
     card = export.card_of(network, site.order, material.loaded.classes, scaling, material.loaded.sha256)
+    card = card.model_copy(update={"trained": _trained(site, trainee)})
     export.export(network, card, site.artifacts, BASELINE if name == "baseline" else MODEL)
     if name == "training":
         reference.keep(site.run_dir, network, material.scaling, material.some_validation_images())
+
+
+def _trained(site: Site, trainee: Trainee) -> Trained:
+    position, training = trainee.position, site.order.spec.training
+    return Trained(
+        epochs=position.epoch,
+        planned_epochs=training.epochs,
+        stopped_early=position.stopped_early,
+        exported_epoch=position.best_epoch if trainee.best is not None else position.epoch,
+        averaged=trainee.average is not None,
+    )
 
 
 def _tell_data(site: Site) -> None:

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from app.contract.distributed import Ddp
 from worker.training.distributed import Pending, Ranks, Seat
 from worker.training.distributed._compressed import Hook, hook
-from worker.training.saver import detached
+from worker.training.host_copy import HostCopy
 
 CONNECT_TIMEOUT = timedelta(minutes=5)
 """For all ranks to begin: a busy machine may fork one of them late. `timeout_s` counts from when all are there."""
@@ -127,7 +127,7 @@ class DdpRanks:
     def collect(self, value: dict[str, Any]) -> list[dict[str, Any]]:
         """Pickled between processes of one run."""
         found: list[Any] | None = [None] * self.world if self.rank == 0 else None
-        dist.gather_object(detached(value), found, dst=0, group=self._talk)
+        dist.gather_object(HostCopy().of(value), found, dst=0, group=self._talk)
         return found or []
 
     def gather(self, message: bytes) -> list[bytes]:
