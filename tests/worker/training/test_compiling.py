@@ -77,6 +77,7 @@ def test_room_is_made_by_removing_the_oldest_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # compiling is work, and the machine may be busy
 def test_a_compiled_network_has_the_gradients_of_the_network_and_its_code_is_kept(
     tmp_path: Path, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ def test_training_that_makes_no_progress_ends_and_says_so_and_each_checkpoint_te
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # both ranks compile
 def test_a_compiled_run_computes_what_one_that_is_not_computes(warm: WarmParent, tmp_path: Path) -> None:
     plain, compiled = (
         warm.run(
