@@ -4,10 +4,8 @@ import ctypes
 
 # malloc.h of glibc
 M_TRIM_THRESHOLD = -1
-M_TOP_PAD = -2
 M_MMAP_MAX = -4
 NEVER = -1
-PAD_BYTES = 64 << 20
 _libc = ctypes.CDLL(None)
 
 
@@ -22,5 +20,5 @@ def keep_freed_memory() -> bool:
     set_option = getattr(_libc, "mallopt", None)
     if set_option is None:
         return False
-    options = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER, M_TOP_PAD: PAD_BYTES}
+    options = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER}
     return all(set_option(option, value) for option, value in options.items())

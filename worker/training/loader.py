@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from threading import Barrier
 from typing import NamedTuple
 
 import numpy as np
@@ -75,16 +76,23 @@ class Loader:
     def __init__(
         self, images: Images, pipeline: Pipeline, threads: int = 1, *, executor: Executor | None = None
     ) -> None:
-        """`threads` read, and resample or cut; none is started before the first batch is asked for.
+        """`threads` read, and resample or cut; none is started before `start`, or the first batch is asked for.
 
         `executor`: makes the batches; null: on the host.
         """
+        self._threads = threads
         self._images = images
         self._pipeline = pipeline
         self._executor = executor or OnHost(pipeline)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
         self.waited_s = 0.0
         """How long whoever takes the batches has waited for them, up to now."""
+
+    def start(self) -> None:
+        """Have all threads now: when memory has become short, there may be no room for a stack."""
+        together = Barrier(self._threads)
+        for waiting in [self._pool.submit(together.wait) for _ in range(self._threads)]:
+            waiting.result()
 
     def train(self, epoch: int, batches: Iterable[Indices]) -> Iterator[Batch]:
         """The batches of `epoch`, counted from 0, augmented. A failure to read is raised where its batch would come."""
