@@ -112,6 +112,11 @@ class Material:
         (batch,) = self.validation.evaluate([chosen])
         return batch.images_NHWC.cpu()
 
+    def start(self) -> None:
+        """Have the loaders' threads before a step takes the memory that their stacks need."""
+        self.training.start()
+        self.validation.start()
+
     def close(self) -> None:
         """Stop the loaders' threads, and let go of the images."""
         self.training.close()

@@ -31,8 +31,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     saver = Saver(run_dir, reporter) if ranks.rank == 0 else None
     site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
     _tell_data(site)
-    material.training.start()
-    material.validation.start()
+    material.start()
     begun = _begun(site, start.checkpoint)
     if site.micro_batch is None:  # a run whose steps did not fit into memory leaves all of it to them
         material.residency.open(notes.to(reporter) if ranks.rank == 0 else notes.silent)

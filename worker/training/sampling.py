@@ -105,11 +105,6 @@ def partners(shuffled: Indices) -> Indices:
     return found
 
 
-def share(batch: Indices, rank: int, ranks: int) -> Indices:
-    """The part of a global batch that one rank computes: contiguous, sizes differing by at most 1."""
-    return np.array_split(batch, ranks)[rank]
-
-
 def portions(batch: Indices, rank: int, division: Division) -> list[Portion]:
     """What one rank computes in each pass of a step: contiguous parts, whose sizes differ by at most 1.
 
