@@ -5,11 +5,11 @@ Never a pickle: loading a model file must not run what its author wrote.
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -34,8 +34,8 @@ class Scaling(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    mean: tuple[float, ...] = Field(min_length=1, max_length=3)
-    std: tuple[float, ...] = Field(min_length=1, max_length=3)
+    mean: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=3)
+    std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...] = Field(min_length=1, max_length=3)
 
 
 class Weights(BaseModel):
@@ -98,7 +98,19 @@ def read_card(folder: Path, stem: str = MODEL) -> ModelCard:
         raise BrokenModel(f"{path.name} is not a model card of version 1: {first['msg']} at '{where}'.") from error
     if len(card.classes) != card.architecture.outputs:
         raise BrokenModel(f"{path.name} names {len(card.classes)} classes for {card.architecture.outputs} outputs.")
+    _check_channels(card, path.name)
     return card
+
+
+def _check_channels(card: ModelCard, file: str) -> None:
+    """As many as the network reads, and a normalisation for each, or one for all."""
+    reads = card.architecture.channels
+    if card.channels != reads:
+        raise BrokenModel(f"{file} speaks of {card.channels} channels for a network that reads {reads}.")
+    for name in ("mean", "std"):
+        given = len(getattr(card.normalization, name))
+        if given not in (1, reads):
+            raise BrokenModel(f"{file} has {given} values of normalization.{name} for {reads} channels.")
 
 
 def load_weights(model: nn.Module, card: ModelCard, folder: Path, stem: str = MODEL) -> None:

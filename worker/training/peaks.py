@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from worker.training.distributed import Ranks
+
 FILE = "peaks.json"
 _RESET_PEAK = "5"  # proc(5), clear_refs: sets VmHWM back to what is used now
 
@@ -23,10 +25,14 @@ def begin(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
 
 
-def note(run_dir: Path, phase: str, device: torch.device) -> None:
-    """Keep the peak since `begin` for the report."""
+def note(run_dir: Path, phase: str, ranks: Ranks) -> None:
+    """Keep the first rank's peak since `begin` for the report. To be called where steps were made since then: a run
+    that goes on from the end of a phase only loads what it trained, which tells nothing of training.
+    """
+    if ranks.rank:
+        return
     known = read(run_dir)
-    known[phase] = _peak_bytes(device)
+    known[phase] = _peak_bytes(ranks.device)
     (run_dir / FILE).write_text(json.dumps(known), encoding="utf-8")
 
 
