@@ -24,6 +24,10 @@ _TEXTS = (
 )  # fmt: skip
 
 
+_NO_ROOM_FOR_CODE = "could not create a primitive"
+"""All that oneDNN says when there is no memory for a kernel's machine code; what it cannot compute, it names."""
+
+
 class TooLarge(RunFailure):
     """A step does not fit into memory; with at most `smaller` images at a time it may."""
 
@@ -39,7 +43,8 @@ def ran_out(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     native = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
-    return native and any(part in str(error).lower() for part in _TEXTS)
+    text = str(error).lower()
+    return native and (text == _NO_ROOM_FOR_CODE or any(part in text for part in _TEXTS))
 
 
 def least_images(network: nn.Module) -> int:

@@ -22,6 +22,8 @@ from worker.training.networks import begin
 from worker.training.normalization import Normalization
 from worker.training.planning import make_plan
 
+pytestmark = pytest.mark.timeout(600)  # several runs in a test, and the machine may be busy
+
 SPEC: dict[str, Any] = {
     "dataset": {"kind": "builtin", "name": "digits"},
     "model": {"kind": "timm", "name": "test_resnet", "channels": 1},
