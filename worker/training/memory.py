@@ -22,8 +22,6 @@ _TEXTS = (
     "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc",
     "alloc_failed", "insufficient memory",
 )  # fmt: skip
-
-
 _NO_ROOM_FOR_CODE = "could not create a primitive"
 """All that oneDNN says when there is no memory for a kernel's machine code; what it cannot compute, it names."""
 
