@@ -12,6 +12,7 @@ from app.contract.training import Training
 
 MOST_PROCESSES = 64
 
+Passes = Annotated[Int, Field(ge=1, le=1024)]
 Processes = Annotated[Int, Field(ge=1, le=MOST_PROCESSES)] | Literal["auto"]
 
 
@@ -85,7 +86,42 @@ class Ddp(Spec):
     ]
 
 
-Distributed = Annotated[Single | Ddp, Field(discriminator="kind")]
+class Fsdp(Spec):
+    """PyTorch FSDP2: each process keeps a share of every weight, its gradient and its moments (arXiv 2304.11277).
+
+    For networks that do not fit: a block's weights are gathered when it is computed, and let go behind it. Batch, rate,
+    samples and result are those of one process, as with `ddp`.
+    """
+
+    kind: Literal["fsdp"] = "fsdp"
+    processes: Processes = Field(
+        2, description="One device each, 1 to 64; `auto` as with `ddp`. With one there is nothing to divide."
+    )
+    gradient_accumulation: Passes = Field(
+        1,
+        description="Passes that make up one step: fewer activations at a time. Gradients are exchanged in each, since "
+        "no process has room for all of them.",
+    )
+    sync_batchnorm: Flag = Field(
+        False, description="Batch normalisation uses the mean and variance of all processes' images together."
+    )
+    reshard_after_forward: Flag = Field(
+        True,
+        description="Let go of a block's weights behind its forward pass and gather them again for its backward pass. "
+        "`false`: keep them in between, which is faster and takes the memory of all weights.",
+    )
+    timeout_s: Int = Field(
+        1800, ge=5, le=86_400, description="Longest wait for the other processes before the attempt ends as `stalled`."
+    )
+
+    examples: ClassVar[list[dict[str, Any]]] = [
+        {"kind": "fsdp", "processes": 2},
+        {"kind": "fsdp", "processes": 2, "gradient_accumulation": 2, "sync_batchnorm": True},
+        {"kind": "fsdp", "processes": 2, "reshard_after_forward": False},
+    ]
+
+
+Distributed = Annotated[Single | Ddp | Fsdp, Field(discriminator="kind")]
 
 
 def fewest(distributed: Distributed) -> int:
@@ -106,7 +142,12 @@ def fitting(distributed: Distributed, devices: int, batch_size: int) -> int:
 
 def passes(distributed: Distributed) -> int:
     """How many passes make up a step."""
-    return distributed.gradient_accumulation if isinstance(distributed, Ddp) else 1
+    return distributed.gradient_accumulation if isinstance(distributed, Ddp | Fsdp) else 1
+
+
+def synchronises(distributed: Distributed) -> bool:
+    """Whether batch statistics are those of all processes' images."""
+    return isinstance(distributed, Ddp | Fsdp) and distributed.sync_batchnorm
 
 
 def distributed_problems(
@@ -114,6 +155,9 @@ def distributed_problems(
 ) -> Iterator[Problem]:
     """What of the way to distribute does not go with the rest of a spec."""
     yield from _batch_problems(distributed, training.batch_size)
+    gradual = [index for index, each in enumerate(compression) if isinstance(each, ChannelPruning) and each.is_gradual]
+    if isinstance(distributed, Fsdp):
+        yield from _sharding_problems(training, gradual)
     if not isinstance(distributed, Ddp):
         return
     if distributed.gradient_compression != "none" and training.precision == "fp64":
@@ -125,13 +169,27 @@ def distributed_problems(
             "use bf16, or fp16 compression."
         )
         yield Problem(("distributed", "gradient_compression"), "not_with_fp16", detail)
-    gradual = [index for index, each in enumerate(compression) if isinstance(each, ChannelPruning) and each.is_gradual]
     if distributed.zero_optimizer and gradual:
         detail = (
             f"Compression {gradual[0]} prunes during training, which cuts moments that no process has all of: "
             "use steps 1 there, or leave zero_optimizer out."
         )
         yield Problem(("distributed", "zero_optimizer"), "not_with_gradual_pruning", detail)
+
+
+def _sharding_problems(training: Training, gradual: list[int]) -> Iterator[Problem]:
+    if gradual:
+        detail = (
+            f"Compression {gradual[0]} prunes during training, and with fsdp no process has whole weights to choose "
+            "from: use steps 1 there, or ddp."
+        )
+        yield Problem(("distributed", "kind"), "not_with_gradual_pruning", detail)
+    if training.compile is True:
+        detail = (
+            "Compiled code does not wait for weights that fsdp gathers block by block: set compile to auto or false, "
+            "or use ddp."
+        )
+        yield Problem(("training", "compile"), "not_with_fsdp", detail)
 
 
 def _batch_problems(distributed: Distributed, batch_size: int) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contract.options import Ema
+from worker.training import parts
 
 
 @dataclass
@@ -51,17 +52,28 @@ class Average:
         """The network becomes the average, for good."""
         self._exchange()
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
+    def load(self, tensors: Mapping[str, Tensor | parts.Pieces]) -> None:
         """Go on from what was saved."""
         for name, tensor in self.tensors.items():
-            tensor.copy_(tensors[name])
+            parts.fill(tensor, tensors[name])
 
+    @torch.no_grad()
     def _exchange(self) -> None:
-        """Only what tensors point at changes hands: optimizers, hooks and names stay with the network's own."""
+        """Only what tensors point at changes hands: optimizers, hooks and names stay with the network's own.
+
+        Rows of divided weights stay where they are, for that is where they are gathered from: their values change.
+        """
+        by_value = parts.divided(self.living)
         for average, living in self._pairs:
-            living.data, average.data = average.data, living.data
+            if by_value:
+                kept = living.clone()
+                living.copy_(average)
+                average.copy_(kept)
+            else:
+                living.data, average.data = average.data, living.data
 
     @cached_property
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """The average of each tensor, and the tensor; each once."""
-        return list({id(average): (average, self.living[name]) for name, average in self.tensors.items()}.values())
+        """The average of each tensor, and the tensor, or this rank's rows of both; each once."""
+        once = {id(average): (average, self.living[name]) for name, average in self.tensors.items()}
+        return [(parts.own(average), parts.own(living)) for average, living in once.values()]

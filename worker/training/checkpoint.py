@@ -17,6 +17,7 @@ import torch
 
 from app.contract.events import Phase
 from app.contract.faults import Point, reach
+from worker.training import parts
 
 STATE, PROGRESS, MANIFEST = "state.pt", "progress.json", "manifest.json"
 _PHASE_ORDER: dict[str, int] = {"baseline": 0, "training": 1}
@@ -56,6 +57,7 @@ class Snapshot:
     tensors: dict[str, Any]
     rng: list[dict[str, Any]]
     pruned: dict[str, Any] | None = None  # what pruning during training has made of the network: an `Applied`, as JSON
+    part: dict[str, Any] = field(default_factory=dict)  # this rank's rows, where ranks divide the state: see `parts`
 
 
 def save(snapshot: Snapshot, folder: Path, carried: Iterable[Path] = ()) -> dict[str, Any]:
@@ -90,10 +92,14 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path) -> Snapshot:
-    """Read a verified checkpoint, on the CPU, without unpickling anything but tensors and plain values."""
+    """Read a verified checkpoint, on the CPU, without unpickling anything but tensors and plain values.
+
+    Of tensors that ranks had divided there are `parts.Pieces`.
+    """
     progress = json.loads((folder / PROGRESS).read_text("utf-8"))
     tensors = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     position = Position(**progress["position"])
+    tensors = parts.with_files(tensors, folder)
     return Snapshot(position, progress["identity"], tensors, progress["rng"], progress.get("pruned"))
 
 

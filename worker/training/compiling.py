@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from app.contract.distributed import Fsdp
 from app.contract.events import Noted
 from app.contract.job import JobSpec
 from app.contract.options import compile_obstacle
@@ -63,6 +64,8 @@ def _why_not(spec: JobSpec, device_kind: str, steps_per_epoch: int) -> str:
         return "It gains nothing on a CPU."
     if steps < COMPILE_PAYS_STEPS:
         return f"It takes longer than {steps:,} steps can win back."
+    if isinstance(spec.distributed, Fsdp):
+        return "With fsdp, weights are gathered block by block, which compiled code does not wait for."
     if obstacle := compile_obstacle(spec.compression):
         return f"{obstacle} changes how layers compute in every step."
     return _lacking(device_kind)

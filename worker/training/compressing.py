@@ -69,11 +69,19 @@ def outcomes(
 
 
 def attach(
-    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int, course: Course
+    model: nn.Module,
+    methods: Sequence[Compression],
+    image_size: Sequence[int],
+    channels: int,
+    course: Course,
+    seen: Scene | None = None,
 ) -> Methods:
-    """Hang the methods of the loop on a network that `compress` has changed. On the meta device too, for its memory."""
+    """Hang the methods of the loop on a network that `compress` has changed. On the meta device too, for its memory.
+
+    `seen`: what `scene_of` said of the network, where ranks have divided its weights since.
+    """
     attached = Methods()
-    for _, method, built, scene in _in_loop(model, methods, image_size, channels):
+    for _, method, built, scene in _in_loop(model, methods, image_size, channels, seen):
         choice = built.choose(model, scene)
         layers = choice.layers if choice else []
         attached.attached[method.kind] = built.attach(model, layers, replace(course, pointer=scene.pointer))
@@ -91,13 +99,17 @@ def _pointer(index: int) -> str:
 
 
 def _in_loop(
-    model: nn.Module, methods: Sequence[Compression], image_size: Sequence[int], channels: int
+    model: nn.Module,
+    methods: Sequence[Compression],
+    image_size: Sequence[int],
+    channels: int,
+    seen: Scene | None = None,
 ) -> list[tuple[int, Compression, LoopMethod, Scene]]:
     """Those that act while the network is trained; they see it as all others left it."""
     found = [(index, method) for index, method in enumerate(methods) if isinstance(method, IN_LOOP)]
     if not found:
         return []
-    seen = scene_of(model, "", image_size, channels)
+    seen = seen or scene_of(model, "", image_size, channels)
     return [
         (index, method, plugins.build("compression", method), replace(seen, pointer=_pointer(index)))
         for index, method in found

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,9 @@ from app.contract.training import AdamW, Sgd, Training
 from worker.training import shapes
 from worker.training.alive import kept_for_backward, kept_inside, largest_step
 from worker.training.attached import Methods
+from worker.training.blocks import most_gathered
 
-FP32_BYTES = 4
+FP32_BYTES, HALF_BYTES = 4, 2
 COMPUTE_SHARE = {"fp64": 2.0, "fp32": 1.0, "auto": 1.0, "bf16": 0.5, "fp16": 0.5}
 """Bytes of a saved activation, relative to fp32; `auto` on a GPU is bf16."""
 
@@ -31,6 +32,7 @@ class Share:
     processes: int = 1
     halved: bool = False  # precision `auto` will be bf16
     moments: float = 1.0  # share of the optimizer's that it keeps
+    gathers: Literal["", "blocks", "everything"] = ""  # of weights that processes divide, what is whole at a time
 
 
 def network_cost(model: nn.Module, channels: int, image_size: Sequence[int]) -> NetworkCost:
@@ -104,8 +106,7 @@ def training_memory_bytes(
 ) -> int:
     """Estimated peak of one process in training, without what torch itself occupies.
 
-    Weights, their average, gradients and the optimizer's moments in fp32 (fp64 if so trained); DDP's buckets hold the
-    gradients again;
+    Weights, their average, gradients and the optimizer's moments in fp32 (fp64 if so trained): see `_of_weights`;
     what autograd keeps for the backward pass is measured on 2 images, of which each tensor counts once, and scaled to
     the batch; then the largest activation again, for its gradient; and the images. Caches, workspaces of the
     kernels and fragmentation are not in it.
@@ -115,8 +116,7 @@ def training_memory_bytes(
     """
     scale = _compute_share(training, share)
     weight_bytes = 2 * FP32_BYTES if training.precision == "fp64" else FP32_BYTES
-    copies = 2 + _moments(training) * share.moments + (share.processes > 1) + (training.ema is not None)
-    weights = weight_bytes * sum(parameter.numel() for parameter in model.parameters())
+    weights = _of_weights(model, training, share, weight_bytes)
     kept = kept_for_backward(model, channels, image_size)
     passing = (1 + methods.unpacked) * kept.largest * scale if methods else kept.largest * scale
     blocks = methods.blocks if methods else []
@@ -124,7 +124,21 @@ def training_memory_bytes(
         methods.detach()
     again = kept_inside(model, blocks, channels, image_size).bytes(scale) if blocks else 0.0
     images = channels * image_size[0] * image_size[1] * weight_bytes
-    return int(weights * copies + (kept.bytes(scale) + passing + again + images) * share.images)
+    return int(weights + (kept.bytes(scale) + passing + again + images) * share.images)
+
+
+def _of_weights(model: nn.Module, training: Training, share: Share, each_bytes: int) -> float:
+    """Weights and all that there is one of for each. DDP's buckets hold the gradients again. Where processes divide the
+
+    weights: its rows of all, what is gathered at a time, and what autocast keeps in 16 bits for the backward pass.
+    """
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    copies = 2 + _moments(training) * share.moments + (training.ema is not None)
+    if not share.gathers:
+        return each_bytes * weights * (copies + (share.processes > 1))
+    whole = each_bytes * most_gathered(model, let_go=share.gathers == "blocks")
+    halved = HALF_BYTES * weights if _compute_share(training, share) < 1 else 0
+    return each_bytes * weights * copies / share.processes + whole + halved
 
 
 def inference_memory_bytes(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -33,10 +34,12 @@ def evaluate(
     ranks: Ranks,
     precision: Precision,
     tick: Callable[[], None],
+    company: Iterable[tuple[torch.Tensor, torch.Tensor]] = (),
 ) -> Score:
     """Score `network` on this rank's `batches` of (images_NCHW, labels_N), and add up over the ranks.
 
-    A batch that does not fit into memory is scored in pieces: no rank waits for another here.
+    A batch that does not fit into memory is scored in pieces, where no rank waits for another. Where all compute each
+    pass together, `company` are the passes that others make more than this rank: they have no part in the sums.
     """
     ranks.share_buffers(network)
     network.eval()
@@ -48,10 +51,13 @@ def evaluate(
             loss = F.cross_entropy(logits_NK, labels_N)  # autocast computes it in fp32
         return row(loss, logits_NK, labels_N)
 
-    fitting = AsManyAsFit()
-    with torch.no_grad():
+    summed = score if ranks.sharded else partial(AsManyAsFit().sum, score)
+    with torch.no_grad(), ranks.evaluating(network):
         for batch in batches:
-            sums_3 += fitting.sum(score, *batch)
+            sums_3 += summed(*batch)
+            tick()
+        for batch in company:
+            score(*batch)
             tick()
     network.train()
     loss_sum, right, samples = ranks.sum_later(sums_3.cpu()).result().tolist()

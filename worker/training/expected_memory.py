@@ -1,12 +1,13 @@
 """What training will take of memory, known before it begins: the network with all that hangs on it, and its teacher."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from app.contract.compression import Distillation
-from app.contract.distributed import Ddp
+from app.contract.distributed import Ddp, Fsdp
 from app.contract.plan import TeacherCost
 from app.contract.work import RunOrder
 from worker.training import architecture, cost
@@ -48,4 +49,7 @@ def _share(order: RunOrder, largest_share: int) -> cost.Share:
     halved = order.device_kind == "cuda" and order.spec.training.precision == "auto"
     way = order.spec.distributed
     divided = isinstance(way, Ddp) and way.zero_optimizer
-    return cost.Share(largest_share, order.processes, halved, 1 / order.processes if divided else 1.0)
+    share = cost.Share(largest_share, order.processes, halved, 1 / order.processes if divided else 1.0)
+    if isinstance(way, Fsdp) and order.processes > 1:
+        return replace(share, gathers="blocks" if way.reshard_after_forward else "everything")
+    return share

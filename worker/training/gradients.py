@@ -24,7 +24,8 @@ def finished(
     if max_norm is not None:
         scaler.unscale_(optimizer)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        told.append(torch.nn.utils.clip_grad_norm_(weights, max_norm))
+        norm = torch.nn.utils.clip_grad_norm_(weights, max_norm)
+        told.append(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # of weights that ranks divide
     if scaler.is_enabled():
         device = optimizer.param_groups[0]["params"][0].device
         told.append(scaler.scale(torch.ones((), device=device)))  # the host would have to wait for `get_scale`

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worker.training import gradients, seeds
+from worker.training import gradients, parts, seeds
 from worker.training.attached import Methods
 from worker.training.averaging import Average
 from worker.training.checkpoint import Position
@@ -42,7 +42,7 @@ class Trainee:
     max_gradient_norm: float | None = None
     average: Average | None = None
     best: Mapping[str, torch.Tensor] | None = None
-    """The state of the network to export, on rank 0's host, where it is not the last one."""
+    """The state of the network to export, on the host of a rank that saves, where it is not the last one."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Trainee:
         """Leave the network as it is exported."""
         self.methods.detach()
         if self.best is not None:
-            self.network.load_state_dict(self.best)
+            parts.put(self.network, self.best)
         elif self.average:
             self.average.load_into_network()
 

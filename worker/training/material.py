@@ -101,10 +101,24 @@ class Material:
 
     def validation_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """This rank's part of the validation images, each once."""
-        size = max(EVALUATION_BATCH, self.order.spec.training.batch_size) // self.ranks.world
-        mine = sampling.evaluation_shares(len(self.loaded.validation), size, self.ranks.rank, self.ranks.world)
+        images, size = len(self.loaded.validation), self._validation_batch
+        mine = sampling.evaluation_shares(images, size, self.ranks.rank, self.ranks.world)
         for loaded in self.validation.evaluate(mine):
             yield self._on_device(loaded)
+
+    def validation_company(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches that this rank computes along, where others have more and all compute each one together: theirs."""
+        if not self.ranks.sharded:
+            return
+        size, images = self._validation_batch, len(self.loaded.validation)
+        most, mine = (sampling.evaluation_shares(images, size, rank, self.ranks.world) for rank in (0, self.ranks.rank))
+        for loaded in self.validation.evaluate(most[len(mine) :]):
+            yield self._on_device(loaded)
+
+    @property
+    def _validation_batch(self) -> int:
+        """Images that one rank scores at once."""
+        return max(EVALUATION_BATCH, self.order.spec.training.batch_size) // self.ranks.world
 
     def some_validation_images(self) -> torch.Tensor:
         """As evaluation shows them: uint8, N x H x W x C, on the host."""

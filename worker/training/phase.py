@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,11 @@ from worker.training import (
     checkpoint,
     compiling,
     optim,
+    parts,
     pruning,
     recalibration,
     seeds,
+    sharing,
     state,
     synced_batchnorm,
 )
@@ -32,6 +34,7 @@ from worker.training.card import Scaling
 from worker.training.checkpoint import Position, Snapshot
 from worker.training.compiling import Compiler
 from worker.training.compressing import attach
+from worker.training.compression import Scene, scene_of
 from worker.training.council import Council, Diverging, Row
 from worker.training.errors import RunFailure
 from worker.training.evaluation import Score, evaluate
@@ -92,9 +95,9 @@ class Work:
             self._save(None, stop=stop)
         stop = self.council.settle(position.step).stop
         with self.trainee.shown():
-            score = evaluate(
-                self.trainee.network, material.validation_batches(), self.site.ranks, material.precision, self.site.tick
-            )
+            network, ranks, batches = self.trainee.network, self.site.ranks, material.validation_batches()
+            company = material.validation_company()
+            score = evaluate(network, batches, ranks, material.precision, self.site.tick, company)
         self._close_epoch(score)
         self._save(score, stop=stop)
 
@@ -153,7 +156,7 @@ class Work:
 
     def _healthy(self) -> bool:
         """Whether what would be saved holds numbers only. All ranks agree: running statistics are each rank's own."""
-        tensors = state.tensors(self.trainee)
+        tensors = parts.owned(state.tensors(self.trainee))
         numbers = [tensors.get(part) for part in ("model", "optimizer", "methods", "ema")]
         spoilt = self.council.non_finite > 0 or not all_finite([*numbers, self.site.ranks.memory()])
         return self.site.ranks.sum_later(torch.tensor([float(spoilt)])).result().item() == 0
@@ -190,18 +193,13 @@ def _as_saved(
         architecture.apply_again(network, pruned)
     network.to(site.material.precision.weights)  # before weights are loaded: fp64 ones must not pass through fp32
     if tensors:
-        network.load_state_dict(tensors["model"])
+        network.load_state_dict(parts.whole(tensors["model"]))
+    size, channels = site.order.spec.image_size, architecture.of(network).channels
+    seen = scene_of(network, "", size, channels) if site.ranks.sharded else None
     trainee = _trainee(site, network, position)
-    trainee.methods = _methods(site, network, position.phase)
+    trainee.methods = _methods(site, network, position.phase, seen)
     if tensors:
-        trainee.methods.load(tensors.get("methods", {}))
-        trainee.optimizer.load_state_dict(tensors["optimizer"])
-        memories = tensors.get("ranks", [])
-        if len(memories) == site.ranks.world:
-            site.ranks.recall(memories[site.ranks.rank])
-        trainee.scaler.load_state_dict(tensors["scaler"])
-        trainee.average = state.average(site, network, tensors.get("ema"))
-        trainee.best = tensors.get("best") if site.ranks.rank == 0 else None
+        state.restore(site, trainee, tensors)
     return trainee, beginning
 
 
@@ -210,13 +208,18 @@ def _compressed(site: Site, beginning: Beginning, trainee: Trainee) -> None:
     for outcome in beginning.outcomes:
         site.reporter.send(Compressed, **outcome.effect.model_dump())
     if beginning.statistics_stale:
-        with closing(site.material.shares(epoch=0, first_batch=0)) as shares:
+        shares = site.material.shares(epoch=0, first_batch=0)
+        with closing(shares), site.ranks.evaluating(trainee.network):
             recalibration.recalibrate(trainee, islice(shares, recalibration.BATCHES), site.tick)
 
 
 def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
     training, material = site.order.spec.training, site.material
-    network.to(site.ranks.device, material.precision.weights).to(memory_format=material.memory_format)  # type: ignore[call-overload]
+    network.to(material.precision.weights).to(memory_format=material.memory_format)  # type: ignore[call-overload]
+    sharing.refuse_undividable(network, site.order.spec)
+    site.ranks.place(network)
+    if site.ranks.sharded:
+        sharing.tell(site, network)
     micro_batch = MicroBatch(material.largest_share, least_images(network), site.micro_batch)
     wrapped = _settled(site, network, micro_batch)
     rate = optim.make_rate(training, material.steps_per_epoch)
@@ -241,12 +244,15 @@ def _settled(site: Site, network: nn.Module, micro_batch: MicroBatch) -> nn.Modu
     images = micro_batch.largest_piece if choice.compiled else 2
     example = material.example(architecture.of(network).channels, images)
     compiler = Compiler(choice, spec.training.compile is True, site.reporter)
-    with micro_batch.fitting() if choice.compiled else nullcontext():
+    with micro_batch.fitting() if choice.compiled else sharing.explained(site.ranks):
         return settle(network, example, site.ranks, material.precision, compiler.compiled)
 
 
-def _methods(site: Site, network: nn.Module, phase: Phase) -> Methods:
-    """What takes part in the training of a network; in a baseline's, nothing of what the spec compresses with."""
+def _methods(site: Site, network: nn.Module, phase: Phase, seen: Scene | None) -> Methods:
+    """What takes part in the training of a network; in a baseline's, nothing of what the spec compresses with.
+
+    `seen`: the network as it was before ranks divided its weights, where they do.
+    """
     order, material = site.order, site.material
     synchronised = synced_batchnorm.hang(network, order.spec.distributed, site.ranks)
     if phase == "baseline":
@@ -254,7 +260,7 @@ def _methods(site: Site, network: nn.Module, phase: Phase) -> Methods:
     scaling = Scaling(mean=material.scaling.mean, std=material.scaling.std)
     course = Course(order, material.loaded.classes, scaling, material.precision, site.ranks.device, site.largest)
     channels = architecture.of(network).channels
-    hung = attach(network, order.spec.compression, order.spec.image_size, channels, course)
+    hung = attach(network, order.spec.compression, order.spec.image_size, channels, course, seen)
     return Methods(synchronised | hung.attached)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from app.contract.augment import RandomCrop, Resize
 from app.contract.compression import IN_LOOP, DepthwiseSeparable
 from app.contract.data import Builtin
-from app.contract.distributed import Ddp, passes
+from app.contract.distributed import passes, synchronises
 from app.contract.job import JobSpec
 from app.contract.plan import Computing, LayerChange, NetworkCost, Plan
 from app.contract.work import RunOrder
@@ -31,6 +31,7 @@ from worker.training import (
     models,
     sampling,
     shapes,
+    sharing,
 )
 from worker.training.compressing import outcomes
 from worker.training.data import Outline
@@ -68,6 +69,7 @@ def make_plan(order: RunOrder) -> Plan:
     layers = [change for outcome in applied for change in outcome.layers]
     after = cost.network_cost(network, channels, spec.image_size)
     _refuse_single_values(network, channels, spec, steps)
+    sharing.refuse_undividable(network, spec)
     teacher = expected_memory.of_teacher(order, outline.classes, channels, steps.largest_share)
     return Plan(
         before=before,
@@ -93,6 +95,7 @@ def make_plan(order: RunOrder) -> Plan:
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
             *notes,
             *_cost_warnings(before, after),
+            *sharing.warnings(network, spec),
             *_map_warnings(network, channels, spec),
             *formats.refuse_impossible(spec, after.weights_bytes, outline.train_images),
         ],
@@ -158,8 +161,7 @@ def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, clas
 
 def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, steps: _Steps) -> None:
     """Batch normalisation cannot train on one value a channel: one image whose feature map is 1x1."""
-    images, way = steps.smallest_share, spec.distributed
-    synchronised = isinstance(way, Ddp) and way.sync_batchnorm
+    images, synchronised = steps.smallest_share, synchronises(spec.distributed)
     try:
         shapes.forward(network.train(), channels, spec.image_size, images * steps.processes if synchronised else images)
     except Exception as error:

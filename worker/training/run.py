@@ -7,14 +7,14 @@ from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
 from app.contract.report import Trained
 from app.contract.work import RunOrder
-from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference
+from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference, whole
 from worker.training.board import Board
 from worker.training.card import BASELINE, MODEL, Scaling
 from worker.training.distributed import Ranks
 from worker.training.events import Reporter
 from worker.training.loop import Trainee
 from worker.training.material import prepare
-from worker.training.saver import Saver
+from worker.training.part_saver import saver_of
 from worker.training.site import Site, Start
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     run_dir = Path(order.paths.run_dir)
     material = prepare(order, ranks, threads, notes.to(reporter))
     earlier.check(order, material.loaded)
-    saver = Saver(run_dir, reporter) if ranks.rank == 0 else None
+    saver = saver_of(run_dir, reporter, ranks)
     site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
     _tell_data(site)
     material.start()
@@ -65,11 +65,11 @@ def _begun(site: Site, resumed: Path | None) -> tuple[Phase, int]:
 
 def _export(site: Site, name: Phase, trainee: Trainee) -> None:
     """Rank 0 writes the network that it ended with; running statistics are its own (see distributed/ddp.py)."""
-    if site.ranks.rank:
+    network = whole.on_host(trainee.network, site.ranks)
+    if network is None:
         return
     material = site.material
     scaling = Scaling(mean=tuple(material.scaling.mean), std=tuple(material.scaling.std))
-    network = trainee.network.to("cpu")
     card = export.card_of(network, site.order, material.loaded.classes, scaling, material.loaded.sha256)
     card = card.model_copy(update={"trained": _trained(site, trainee)})
     export.export(network, card, site.artifacts, BASELINE if name == "baseline" else MODEL)

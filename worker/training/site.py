@@ -49,7 +49,7 @@ class Site:
     board: Board
     reporter: Reporter
     material: Material
-    saver: Saver | None  # rank 0's
+    saver: Saver | None  # rank 0's, and the others' where ranks divide what is saved
     micro_batch: int | None = None  # most images at a time, for every network of the run
 
     @property
@@ -117,7 +117,7 @@ class Site:
 
     def take_over(self, checkpoint: Path) -> None:
         """Fetch what earlier phases left from the checkpoint that the run goes on from."""
-        if self.saver:
+        if self.ranks.rank == 0:
             self.artifacts.mkdir(exist_ok=True)
             for path in checkpoint.glob("baseline.*"):
                 shutil.copyfile(path, self.artifacts / path.name)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from app.contract.distributed import Ddp, Distributed
+from app.contract.distributed import Distributed, synchronises
 from worker.training.attached import Attached, Forward, Forwards
 from worker.training.distributed import Ranks
 from worker.training.errors import bad_spec
@@ -28,8 +28,7 @@ NAME = "sync_batchnorm"
 
 def hang(network: nn.Module, distributed: Distributed, ranks: Ranks) -> dict[str, Attached]:
     """What the spec asks for, by name, hung on the network: nothing, or this."""
-    wanted = isinstance(distributed, Ddp) and distributed.sync_batchnorm
-    return {NAME: Synchronised(network, ranks)} if wanted else {}
+    return {NAME: Synchronised(network, ranks)} if synchronises(distributed) else {}
 
 
 class Synchronised(Attached):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.contract.distributed import Ddp, Single, fewest, fitting
+from app.contract.distributed import Ddp, Fsdp, Single, fewest, fitting, passes, synchronises
 from app.contract.job import JobSpec
 from app.contract.work import Paths, RunOrder
 from app.errors import InvalidSpec
@@ -81,6 +81,47 @@ def test_options_that_do_not_go_together_are_refused_where_the_way_out_is(
 ) -> None:
     assert refusals(body(**options) | more) == {f"/distributed/{next(iter(options))}": expected}
     assert JobSpec.model_validate(body() | more)
+
+
+def sharded(training: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    return body(training, **options) | {"distributed": {"kind": "fsdp", **options}}
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("processes", [0, 65, "all"]),
+        ("gradient_accumulation", [0, 1025]),
+        ("timeout_s", [4, 86_401]),
+        ("sync_batchnorm", [1]),
+        ("reshard_after_forward", ["true", 2]),
+        ("zero_optimizer", [True]),
+    ],
+)
+def test_each_option_of_fsdp_has_its_limits(field: str, values: list[Any]) -> None:
+    for value in values:
+        found = refusals(sharded(**{field: value}))
+        assert all(pointer.startswith(f"/distributed/{field}") for pointer in found), value
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"compression": PRUNING}, {"/distributed/kind": "not_with_gradual_pruning"}),
+        ({"training": {"compile": True}}, {"/training/compile": "not_with_fsdp"}),
+        ({"training": {"batch_size": 65}}, {"/training/batch_size": "not_divisible"}),
+    ],
+)
+def test_what_fsdp_cannot_do_is_refused(more: dict[str, Any], expected: dict[str, str]) -> None:
+    assert refusals(sharded() | more) == expected
+    once = {"compression": [{"kind": "channel_pruning"}], "training": {"compile": "auto", "batch_size": 64}}
+    assert JobSpec.model_validate(sharded() | once)
+
+
+def test_fsdp_takes_devices_and_passes_as_ddp_does() -> None:
+    auto = Fsdp(processes="auto", gradient_accumulation=2)
+    assert (fewest(auto), fitting(auto, 8, 64), fitting(auto, 3, 64), passes(auto)) == (1, 8, 2, 2)
+    assert [synchronises(each) for each in (Single(), auto, Fsdp(sync_batchnorm=True))] == [False, False, True]
 
 
 def test_pruning_at_once_goes_with_a_divided_optimizer() -> None:

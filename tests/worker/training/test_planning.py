@@ -275,3 +275,29 @@ def test_methods_behind_a_pruning_in_steps_are_told_of_the_network_that_it_leave
     assert rounded.parameters_after == plan.after.parameters
     of_file = [each for each in plan.layers if each.method == "quantization"]
     assert sum(each.macs_after for each in of_file) == plan.after.macs
+
+
+def test_with_fsdp_a_process_needs_its_share_and_what_is_gathered(tmp_path):
+    def planned(name, kind, **training):
+        model = {"kind": "timm", "name": name}
+        return make_plan(order(tmp_path, model=model, training=training, distributed={"kind": kind, "processes": 4}))
+
+    whole, shared = planned("resnet50", "ddp"), planned("resnet50", "fsdp")
+    weights = 4 * whole.after.parameters
+    saved = whole.memory_bytes - shared.memory_bytes
+    # 5 copies of each weight become 1 of 4 rows; of the largest block two are gathered, and thrice that is in buffers
+    assert 5 * weights - weights - saved == pytest.approx(4 * 5 * 6_039_552, abs=2)
+    assert not any("fsdp" in warning for warning in shared.warnings)
+    halved = planned("resnet50", "fsdp", precision="bf16")
+    assert halved.memory_bytes < shared.memory_bytes
+    (warning,) = (each for each in planned("vgg11", "fsdp").warnings if "fsdp" in each)
+    assert "no block" in warning
+
+
+def test_weights_that_are_single_numbers_cannot_be_divided(tmp_path):
+    nfnet = {"kind": "timm", "name": "dm_nfnet_f0"}
+    pointer, message = refusal(tmp_path, model=nfnet, distributed={"kind": "fsdp", "processes": 2})
+    assert pointer == "/distributed/kind"
+    assert "single numbers" in message
+    assert "use ddp" in message
+    make_plan(order(tmp_path, model=nfnet, distributed={"kind": "ddp", "processes": 2}))

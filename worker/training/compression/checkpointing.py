@@ -1,7 +1,6 @@
 """A block's activations are dropped and computed again in the backward pass (arXiv 1604.06174).
 
-The blocks are those of the network's stages: what stands in a list or a row of its own kind of module. What lies around
-them (the stem, pooling, the classifier) keeps what it kept.
+What lies around the blocks (the stem, pooling, the classifier) keeps what it kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from app.contract.compression import Checkpointing
 from worker.training.attached import Attached, Course, Forward, Forwards
+from worker.training.blocks import blocks_of
 from worker.training.compression import Choice, Scene
 from worker.training.compression._layers import EXCLUDED, excluded
-
-ROWS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def build(spec: Checkpointing) -> "Blocks":
@@ -38,32 +36,6 @@ class Blocks:
 
     def attach(self, model: nn.Module, layers: Sequence[str], course: Course) -> Attached:
         return Checkpointed([model.get_submodule(name) for name in layers])
-
-
-def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The smallest modules of several layers that stand in a row with others, by name."""
-    return dict(_blocks("", model))
-
-
-def _blocks(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, child in module.named_children():
-        path = f"{prefix}{name}"
-        if _holds_a_row(child) or isinstance(child, ROWS):
-            yield from _blocks(f"{path}.", child)
-        elif _has_layers(child) and isinstance(module, ROWS):
-            yield path, child
-
-
-def _holds_a_row(module: nn.Module) -> bool:
-    """Whether blocks stand in a row somewhere inside it."""
-    return any(
-        isinstance(each, ROWS) and sum(_has_layers(child) for child in each.children()) > 1 for each in module.modules()
-    )
-
-
-def _has_layers(module: nn.Module) -> bool:
-    """Whether it is made of several layers with weights."""
-    return sum(bool(each._parameters) for each in module.modules()) > 1
 
 
 class Checkpointed(Attached):

@@ -40,16 +40,27 @@ class Ranks(Protocol):
     rank: int
     world: int
     device: torch.device
+    sharded: bool
+    """Whether each rank keeps rows of every weight: then each pass through the network is one of all ranks together."""
+
+    def place(self, network: nn.Module) -> None:
+        """Bring a network from the host to the rank's device, in place: the whole of it, or the rank's rows."""
+        ...
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model as it is to be trained: its gradients come out averaged over the ranks, with equal weights."""
         ...
 
     def apart(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Inside, forward and backward passes of a wrapped model add up the rank's own gradients; the first pass after
+        """Inside, forward and backward passes of a wrapped model add up gradients that the optimizer is not given yet:
 
-        it averages the sums. No communication.
+        the rank's own, without communication, or rows of the averages where ranks divide them. The first pass after it
+        leaves the average of all.
         """
+        ...
+
+    def evaluating(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Around passes through a placed model that have no backward pass."""
         ...
 
     def sum_later(self, values: torch.Tensor) -> Pending:
@@ -69,7 +80,10 @@ class Ranks(Protocol):
         ...
 
     def whole_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """The state of an optimizer that may be divided, as one that is not has it: on rank 0. Called by all."""
+        """The state of an optimizer that may be divided, as one that is not has it: on rank 0. Called by all.
+
+        Where ranks are sharded: of tensors that they divide, on each.
+        """
         ...
 
     def memory(self) -> dict[str, Any]:

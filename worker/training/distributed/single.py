@@ -28,6 +28,11 @@ class SingleRank:
     device: torch.device
     rank: int = 0
     world: int = 1
+    sharded: bool = False
+
+    def place(self, network: nn.Module) -> None:
+        """All of it."""
+        network.to(self.device)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model itself."""
@@ -35,6 +40,10 @@ class SingleRank:
 
     def apart(self, model: nn.Module) -> AbstractContextManager[None]:
         """It always is."""
+        return nullcontext()
+
+    def evaluating(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Nothing to prepare."""
         return nullcontext()
 
     def sum_later(self, values: torch.Tensor) -> Pending:

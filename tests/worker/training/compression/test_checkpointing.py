@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from app.contract.compression import Checkpointing
 from worker.training.alive import kept_for_backward
+from worker.training.blocks import blocks_of
 from worker.training.compressing import attach, compress
-from worker.training.compression.checkpointing import blocks_of
 from worker.training.errors import RunFailure
 from worker.training.libraries import timm
 

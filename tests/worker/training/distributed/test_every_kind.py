@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import socket
+from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from app.contract.distributed import Distributed
 from app.contract.spec import kinds
+from worker.training import parts
 from worker.training.distributed import Ranks, Seat, connect
 
 EXAMPLES = [cls.model_validate(example) for cls in kinds(Distributed).values() for example in cls.examples]
@@ -28,34 +30,60 @@ def attend(spec: Any, number: int, port: int, answers: Any) -> None:
 def report(ranks: Ranks) -> dict[str, Any]:
     """What a rank sees of everything that ranks do together; its input depends on its number."""
     torch.manual_seed(ranks.rank)
-    model = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    ranks.place(model)
     wrapped = ranks.wrap(model)
-    first = [weight.tolist() for weight in model.parameters()]
+    first = values(model.parameters())
     torch.autograd.backward(wrapped(torch.full((2, 2), float(ranks.rank))).sum() * (ranks.rank + 1))
-    averaged = model[1].bias.grad.tolist()
+    averaged = values([model[2].bias.grad])[0]
     model.zero_grad()
     with ranks.apart(wrapped):
         torch.autograd.backward(wrapped(torch.ones(2, 2)).sum() * (ranks.rank + 1))
-    own = model[1].bias.grad.item() / (2.0 * (ranks.rank + 1))
+    own = 1.0 if ranks.sharded else model[2].bias.grad.item() / (2.0 * (ranks.rank + 1))
     torch.autograd.backward(wrapped(torch.ones(2, 2)).sum() * 10)
+    both = values([model[2].bias.grad])[0]
+    model.zero_grad()
     given = torch.tensor([ranks.rank + 1.0, 2.0])
     total = ranks.total(given)
     assert given.tolist() == [ranks.rank + 1.0, 2.0]
     model[1].running_mean.fill_(ranks.rank + 5.0)
     ranks.share_buffers(model)
+    with torch.no_grad(), ranks.evaluating(model):
+        scored = model.eval()(torch.ones(1, 2)).tolist()
     return {
         "sum": ranks.sum_later(torch.tensor([ranks.rank + 1.0])).result().tolist(),
         "gathered": [each.decode() for each in ranks.gather(b"x" * (ranks.rank + 1))],
         "weights": first,
         "bias gradient": averaged,
         "own share of the gradient apart": own,
-        "gradient of both passes": model[1].bias.grad.tolist(),
+        "gradient of both passes": both,
+        "scored": scored,
         "running mean": model[1].running_mean.tolist(),
         "total": total.tolist(),
         "rows": ranks.rows(torch.tensor([ranks.rank + 0.5, 7.0])).tolist(),
         "collected": [each["mine"].item() for each in ranks.collect({"mine": torch.tensor(ranks.rank)})],
         "divided": divided(ranks, model),
     }
+
+
+def values(tensors: Iterable[torch.Tensor]) -> list[list[float]]:
+    """Of whole tensors; every rank must ask."""
+    return [(each.full_tensor() if ranks_divide(each) else each).detach().flatten().tolist() for each in tensors]
+
+
+def ranks_divide(tensor: torch.Tensor) -> bool:
+    return parts.own(tensor) is not tensor
+
+
+def saved(ranks: Ranks, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's state as it comes out of a checkpoint."""
+    state = ranks.whole_state(optimizer)
+    buffer = BytesIO()
+    torch.save(parts.split(parts.owned(state), parts.divided(state)), buffer)
+    written = [torch.load(BytesIO(each), weights_only=True) for each in ranks.gather(buffer.getvalue())]
+    found: dict[str, Any] = parts.joined(written[0][0], [part for _, part in written])
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    return found if ranks.sharded else parts.whole_moments(found, weights)
 
 
 def divided(ranks: Ranks, model: nn.Module) -> dict[str, Any]:
@@ -70,13 +98,11 @@ def divided(ranks: Ranks, model: nn.Module) -> dict[str, Any]:
         for weight in model.parameters():
             weight.grad = torch.full_like(weight, 0.5)
         own.step()
-        return [weight.flatten().tolist() for weight in model.parameters()]
+        return values(model.parameters())
 
     first = optimizer()
     weights = stepped(first, 0.2)
-    buffer = BytesIO()
-    torch.save(ranks.whole_state(first), buffer)
-    state = torch.load(BytesIO(ranks.gather(buffer.getvalue())[0]), weights_only=True)
+    state = saved(ranks, first)
     second = optimizer()
     second.load_state_dict(state)
     rates = [group["lr"] for group in second.param_groups]
@@ -154,4 +180,4 @@ def test_passes_apart_stay_with_the_rank_until_the_next_one_averages_the_sum(rep
 
 
 def test_running_statistics_become_those_of_rank_0(reports: list[dict[str, Any]]) -> None:
-    assert reports[0]["running mean"] == [5.0]
+    assert reports[0]["running mean"] == [5.0] * 3
