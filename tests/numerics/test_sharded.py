@@ -166,10 +166,14 @@ def test_activations_in_fewer_bits_go_with_divided_weights(warm: WarmParent, tmp
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_whole_run_ends_with_a_verified_network_and_a_plan_that_needs_less(warm: WarmParent, tmp_path: Path) -> None:
-    """With a network of 5 million weights, most of which stand in blocks; its baseline is trained first."""
+    """With a network of 5 million weights, most of which stand in blocks; its baseline is trained first.
+
+    The first rank evaluates 180 images in two batches, the second 179 in one: it has to compute along.
+    """
     made = job(2)
     made |= {"model": {"kind": "timm", "name": "resnet10t"}, "baseline": {"kind": "train"}}
-    made["training"] |= {"epochs": 1, "precision": "fp32"}
+    made["training"] |= {"epochs": 1, "precision": "fp32", "batch_size": 358}
+    made["dataset"]["validation_fraction"] = 0.2
     planned = []
     for kind in ("fsdp", "ddp"):
         made["distributed"] = {"kind": kind, "processes": 2}

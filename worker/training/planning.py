@@ -95,7 +95,7 @@ def make_plan(order: RunOrder) -> Plan:
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
             *notes,
             *_cost_warnings(before, after),
-            *sharing.warnings(network, spec),
+            *sharing.warnings(network, order),
             *_map_warnings(network, channels, spec),
             *formats.refuse_impossible(spec, after.weights_bytes, outline.train_images),
         ],

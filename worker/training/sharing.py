@@ -9,6 +9,7 @@ from app.contract.distributed import Fsdp
 from app.contract.events import Noted
 from app.contract.failures import FailureCode
 from app.contract.job import JobSpec
+from app.contract.work import RunOrder
 from worker.training import causes, parts
 from worker.training.blocks import blocks_of, largest_unit
 from worker.training.distributed import Ranks
@@ -32,9 +33,9 @@ def refuse_undividable(network: nn.Module, spec: JobSpec) -> None:
         raise bad_spec("/distributed/kind", detail, "not_dividable")
 
 
-def warnings(network: nn.Module, spec: JobSpec) -> Iterator[str]:
+def warnings(network: nn.Module, order: RunOrder) -> Iterator[str]:
     """Networks of which little is let go at a time."""
-    if not isinstance(spec.distributed, Fsdp):
+    if not isinstance(order.spec.distributed, Fsdp) or order.processes == 1:
         return
     share = largest_unit(network) / sum(weight.numel() for weight in network.parameters())
     if share > TOO_LARGE:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from app.contract.distributed import Fsdp
 from app.contract.job import JobSpec
 from worker.training.compiling import Choice, Compiler, choose, make_room
 from worker.training.errors import RunFailure
@@ -34,6 +35,8 @@ def test_left_to_the_worker_it_is_used_on_a_gpu_where_it_pays() -> None:
     hooked = spec("auto", compression=[{"kind": "checkpointing"}])
     assert "checkpointing" in choose(hooked, "cuda", 1000).reason
     assert choose(spec(False), "cuda", 1000) == Choice(False)
+    shared = spec("auto").model_copy(update={"distributed": Fsdp()})
+    assert "fsdp" in choose(shared, "cuda", 1000).reason
 
 
 def test_without_a_compiler_it_is_refused_where_it_was_asked_for_and_left_out_where_not(
