@@ -27,7 +27,7 @@ def reasons(session: Session, rows: Sequence[Row[Any]]) -> dict[str, Pending]:
 
 
 def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: float) -> Pending:
-    capable = [host for host in hosts if host.total(row.needs_gpu) >= row.processes]
+    capable = [host for host in hosts if _is_capable(host, row)]
     devices = f"{row.processes} {'GPU' if row.needs_gpu else 'device'}{'s' if row.processes > 1 else ''}"
     if wait_s > 0.5:
         return Pending(reason="backing_off", detail=f"The next attempt starts in {wait_s:.0f} s.", position=position)
@@ -35,7 +35,8 @@ def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: fl
         detail = "No worker is there. Start one: `trainyard worker`, or `trainyard serve` on this machine."
         return Pending(reason="no_worker", detail=detail, position=position)
     if not capable:
-        detail = f"No present worker has {devices}. The job waits for one that does."
+        beside = f" and {row.needs_extra} (make setup EXTRAS={row.needs_extra})" if row.needs_extra else ""
+        detail = f"No present worker has {devices}{beside}. The job waits for one that does."
         return Pending(reason="no_capable_worker", detail=detail, position=position)
     if not any(host.free(row.needs_gpu) >= row.processes for host in capable):
         return Pending(reason="waiting_for_gpus", detail=f"Waits for {devices} to become free.", position=position)
@@ -44,3 +45,7 @@ def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: fl
         return Pending(reason="broker_down", detail=detail, position=position)
     detail = "A worker has room and is being told." if position == 1 else "Jobs in front of it are taken first."
     return Pending(reason="waiting_for_gpus", detail=detail, position=position)
+
+
+def _is_capable(host: Capacity, row: Row[Any]) -> bool:
+    return row.needs_extra in (None, *host.extras) and host.total(row.needs_gpu) >= row.processes

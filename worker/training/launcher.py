@@ -61,9 +61,18 @@ def launch(order: RunOrder) -> int:
         if causes.full_disk(error):
             return DISK_FULL
         raise
-    launch = Launch(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.spec.distributed.processes))
+    kind = _kind(order)
+    launch = kind(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.spec.distributed.processes))
     with _stop_signals(launch.limits):
         return launch.to_the_end()
+
+
+def _kind(order: RunOrder) -> "type[Launch]":
+    if order.spec.framework == "torch":
+        return Launch
+    from worker.training.apart import ApartLaunch
+
+    return ApartLaunch
 
 
 @dataclass
@@ -193,13 +202,8 @@ class Launch:
 
     def _run_program(self, name: str, longest_s: float, command: list[str]) -> None:
         """See `measuring.Start`."""
-
-        def body(pipe: int) -> int:
-            os.set_inheritable(pipe, True)
-            os.execv(command[0], [str(pipe) if each == PIPE else each for each in command])
-
-        watch = Watch([self._fork(name, body)], self.events, self.limits, ends_s=time.monotonic() + longest_s)
-        watch.until_all_end()
+        children = [self._fork(name, program(command))]
+        Watch(children, self.events, self.limits, ends_s=time.monotonic() + longest_s).until_all_end()
 
     def _watch(self, children: list[Child], watchdog: Watchdog | None = None, planner: Child | None = None) -> None:
         Watch(children, self.events, self.limits, watchdog, planner).until_all_end()
@@ -253,6 +257,17 @@ def _rank_body(place: Place, number: int, door: socket.socket) -> Callable[[int]
     def body(pipe: int) -> int:
         door.close()  # the launcher's alone: a port that outlives it would keep clients waiting
         return work(place, number, pipe)
+
+    return body
+
+
+def program(command: list[str], *inherited: int) -> Callable[[int], int]:
+    """The body of a child that becomes another program, which may use these descriptors."""
+
+    def body(pipe: int) -> int:
+        for descriptor in (pipe, *inherited):
+            os.set_inheritable(descriptor, True)
+        os.execv(command[0], [str(pipe) if each == PIPE else each for each in command])
 
     return body
 

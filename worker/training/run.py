@@ -6,7 +6,7 @@ from pathlib import Path
 from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
-from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference
+from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference, skipped
 from worker.training.board import Board
 from worker.training.card import BASELINE, MODEL, Scaling
 from worker.training.distributed import Ranks
@@ -75,7 +75,4 @@ def _tell_data(site: Site) -> None:
     loaded = site.material.loaded
     counts = {"train_images": len(loaded.train), "validation_images": len(loaded.validation)}
     site.reporter.send(DataRead, dataset_sha256=loaded.sha256, **counts)
-    if loaded.refused_count:
-        files = [f"{each.name}: {each.reason}" for each in loaded.refused]
-        message = f"{loaded.refused_count} files cannot be trained on and are skipped: {'; '.join(files[:10])}"
-        site.reporter.send(Noted, level="warning", code="files_skipped", message=message[:4000], data={"files": files})
+    skipped.tell(site.reporter, loaded)

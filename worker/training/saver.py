@@ -4,8 +4,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from app.contract.events import CheckpointSaved
 from app.contract.faults import Point, reach
 from worker.training import checkpoint
@@ -81,6 +79,8 @@ class Saver:
 
 def detached(value: Any) -> Any:
     """A copy on the CPU of a tree of tensors and plain values, sharing nothing with the original."""
+    import torch
+
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -92,6 +92,8 @@ def detached(value: Any) -> Any:
 
 def all_finite(value: Any) -> bool:
     """Whether a tree of tensors and plain values holds neither NaN nor infinity in any tensor."""
+    import torch
+
     if isinstance(value, torch.Tensor):
         return not value.is_floating_point() or bool(torch.isfinite(value).all())
     if isinstance(value, dict):

@@ -1,8 +1,6 @@
-"""How long networks take, measured side by side: all meet the same machine at the same moment."""
+"""How long networks take, measured side by side: see `turns`."""
 
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,19 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from app.contract.report import Latency, Runtime
+from worker.training import turns
 from worker.training.onnx_network import OnnxNetwork
+from worker.training.turns import BUDGET_S, FEWEST_RUNS, MOST_RUNS, Run
 
-FEWEST_RUNS, MOST_RUNS = 30, 200
-WARM_UP = 5
-BUDGET_S = {1: 0.6, 32: 1.0}
-"""Seconds for each network, by batch size, after which the fewest runs are enough. Batch 1 takes them whatever they
-take."""
-LONGEST_S = 1.5
-"""For each network: a larger batch whose fewest runs would take longer is left out, so that measuring stays a matter of
-seconds on 2 cores."""
+__all__ = ["FEWEST_RUNS", "MOST_RUNS", "interleaved"]
 
 Network = nn.Module | OnnxNetwork
-Run = Callable[[], None]
 
 
 @torch.no_grad()
@@ -34,35 +26,10 @@ def interleaved(networks: Mapping[str, Network], channels: int, image_size: Sequ
     found: dict[str, list[Latency]] = {name: [] for name in networks}
     for batch_size in BUDGET_S:
         runs = {name: _run(network, (batch_size, channels, *image_size)) for name, network in networks.items()}
-        for name, times_s in _timed(runs, batch_size):
-            found[name].append(_latency(batch_size, times_s, networks[name]))
+        for name, times_s in turns.timed(runs, batch_size):
+            runtime: Runtime = "onnxruntime" if isinstance(networks[name], OnnxNetwork) else "torch"
+            found[name].append(turns.latency(batch_size, times_s, runtime))
     return found
-
-
-def _timed(runs: Mapping[str, Run], batch_size: int) -> Iterator[tuple[str, list[float]]]:
-    round_s = min(_round(runs) for _ in range(2))
-    if batch_size > 1 and round_s * (FEWEST_RUNS + WARM_UP) > LONGEST_S * len(runs):
-        return
-    end = time.perf_counter() + BUDGET_S[batch_size] * len(runs)
-    for _ in range(WARM_UP):
-        _round(runs)
-    times_s: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(MOST_RUNS):
-        if number >= FEWEST_RUNS and time.perf_counter() > end:
-            break
-        for name, run in runs.items():
-            times_s[name].append(_seconds(run))
-    yield from times_s.items()
-
-
-def _round(runs: Mapping[str, Run]) -> float:
-    return sum(_seconds(run) for run in runs.values())
-
-
-def _seconds(run: Run) -> float:
-    begun = time.perf_counter()
-    run()
-    return time.perf_counter() - begun
 
 
 def _run(network: Network, shape: tuple[int, ...]) -> Run:
@@ -89,15 +56,3 @@ def _blank(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
     weight = next(network.parameters())
     zeros = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
     return zeros.to(memory_format=torch.channels_last)
-
-
-def _latency(batch_size: int, times_s: list[float], network: Network) -> Latency:
-    cuts = statistics.quantiles(times_s, n=20, method="inclusive")
-    runtime: Runtime = "onnxruntime" if isinstance(network, OnnxNetwork) else "torch"
-    return Latency(
-        batch_size=batch_size,
-        p50_s=statistics.median(times_s),
-        p95_s=cuts[-1],
-        runs=len(times_s),
-        runtime=runtime,
-    )

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from worker.training import timing
+from worker.training import timing, turns
 
 
 class Counting(nn.Conv2d):
@@ -30,7 +30,7 @@ def test_the_networks_take_turns_run_by_run():
 
 
 def test_a_large_batch_that_would_take_too_long_is_left_out(monkeypatch):
-    monkeypatch.setattr(timing, "LONGEST_S", 0.0)
+    monkeypatch.setattr(turns, "LONGEST_S", 0.0)
     network = nn.Conv2d(3, 4, 1).to(torch.float64)
     found = timing.interleaved({"only": network}, 3, (4, 4))
     assert [each.batch_size for each in found["only"]] == [1]

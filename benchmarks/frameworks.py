@@ -1,0 +1,88 @@
+"""The same network on the same data with both libraries: do they end alike? `make bench ARGS=frameworks`.
+
+MobileNetV2 of width 0.35 on digits, from random weights of each library's own initialisation, with the same order of
+samples and the same augmented pixels; five seeds each, run in turns. Beside it the loss curve of MirroredStrategy on
+two logical devices and on one, in fp64 with synchronised batch normalisation.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+
+SEEDS = range(5)
+EPOCHS = 12
+LIMIT = 0.01
+"""Of the mean accuracies' difference."""
+CURVE = 1e-8
+"""Of the losses in fp64, relative."""
+
+
+def spec(library: str, seed: int, **changes: Any) -> dict[str, Any]:
+    """One of the two jobs."""
+    keras = {"kind": "keras_application", "name": "mobilenet_v2", "width": 0.35}
+    training = {
+        "epochs": EPOCHS,
+        "batch_size": 64,
+        "seed": seed,
+        "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+        "schedule": {"kind": "cosine", "warmup_epochs": 1},
+        "precision": "fp32",
+    }
+    return {
+        "dataset": {"kind": "builtin", "name": "digits"},
+        "model": keras if library == "tensorflow" else {"kind": "timm", "name": "mobilenetv2_035"},
+        "augment": [{"kind": "random_crop", "size": [32, 32], "scale": [0.7, 1.0]}],
+        "distributed": {"kind": "mirrored" if library == "tensorflow" else "ddp", "processes": 2},
+        "training": training | changes,
+    }
+
+
+def events(asked: dict[str, Any], place: Path) -> list[dict[str, Any]]:
+    """Of a run by itself."""
+    file = place.with_suffix(".json")
+    file.write_text(json.dumps(asked))
+    subprocess.run([sys.executable, "-m", "worker.training", str(file), str(place)], check=True)
+    return [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
+
+
+def accuracy(library: str, seed: int, folder: Path) -> float:
+    """At the end of one job."""
+    last = events(spec(library, seed), folder / f"{library}-{seed}")[-1]
+    return float(last["report"]["after"]["accuracy"])
+
+
+def losses(processes: int, folder: Path) -> list[float]:
+    """Of each step."""
+    asked = spec("tensorflow", 0, epochs=5, precision="fp64")
+    asked["distributed"] = {"kind": "mirrored", "processes": processes, "sync_batchnorm": True}
+    told = events(asked, folder / f"mirrored-{processes}")
+    steps = {each["step"]: each["values"] for each in told if each["type"] == "metrics"}
+    return [values["train/loss"] for _, values in sorted(steps.items()) if "train/loss" in values]
+
+
+def main() -> None:
+    """Measure, show and keep."""
+    found: dict[str, list[float]] = {"torch": [], "tensorflow": []}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for seed in SEEDS:
+            for library, accuracies in found.items():
+                accuracies.append(accuracy(library, seed, folder))
+                print(library, seed, f"{accuracies[-1]:.4f}", flush=True)
+        one, two = losses(1, folder), losses(2, folder)
+    means = {library: statistics.fmean(each) for library, each in found.items()}
+    apart = abs(means["torch"] - means["tensorflow"])
+    far = max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True))
+    print(f"means {means}: {apart:.4f} apart, at most {LIMIT} wanted: {'met' if apart <= LIMIT else 'MISSED'}")
+    print(f"losses of {len(one)} steps: {far:.1e} apart, at most {CURVE} wanted: {'met' if far <= CURVE else 'MISSED'}")
+    record.write("frameworks", {"accuracies": found, "means": means, "apart": apart, "loss_curve_apart": far})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What the phases of a run have in common, whichever library trains."""
+
+import shutil
+from pathlib import Path
+
+from app.contract.events import Phase
+from app.contract.training import TrainBaseline
+from app.contract.work import RunOrder
+from worker.training.narrator import Pace
+
+
+class RunPlace:
+    """The order of a run, and its folder."""
+
+    order: RunOrder
+    run_dir: Path
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The networks that are trained, in order."""
+        return ["baseline", "training"] if isinstance(self.order.spec.baseline, TrainBaseline) else ["training"]
+
+    @property
+    def artifacts(self) -> Path:
+        """What the job leaves to its user."""
+        return self.run_dir / "artifacts"
+
+    @property
+    def carried(self) -> list[Path]:
+        """What earlier phases left: it goes along with each checkpoint, since a new attempt has another folder."""
+        return sorted(self.artifacts.glob("baseline.*"))
+
+    def pace_of(self, phase: Phase, steps_per_epoch: int) -> Pace:
+        """How much of the run lies before a phase."""
+        epochs = self.order.spec.training.epochs
+        return Pace(epochs * len(self.phases), steps_per_epoch, self.phases.index(phase) * epochs * steps_per_epoch)
+
+    def fetch_carried(self, checkpoint: Path) -> None:
+        """Take what earlier phases left from the checkpoint that the run goes on from."""
+        self.artifacts.mkdir(exist_ok=True)
+        for path in checkpoint.glob("baseline.*"):
+            shutil.copyfile(path, self.artifacts / path.name)
