@@ -54,18 +54,20 @@ class Compiled:
 
     @cached_property
     def _train(self) -> Any:
-        return tf.function(self._on_all(self._train_part), input_signature=self._signature)
+        return self._compiled(self._train_part)
 
     @cached_property
     def _evaluate(self) -> Any:
-        return tf.function(self._on_all(self._evaluate_part), input_signature=self._signature)
+        return self._compiled(self._evaluate_part)
 
-    def _on_all(self, part: Any) -> Any:
+    def _compiled(self, part: Any) -> Any:
+        """A part of the work on all devices. Nothing here is for AutoGraph, whose look at each call takes time."""
+
         def on_all(*batch: Any) -> Any:
             rows = self.strategy.run(part, args=batch)
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, rows, axis=None)
 
-        return on_all
+        return tf.function(on_all, input_signature=self._signature, autograph=False)
 
     def _train_part(self, *batch: Any) -> Any:
         images_NHWC, labels = self._part(*batch)
