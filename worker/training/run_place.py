@@ -39,4 +39,6 @@ class RunPlace:
         """Take what earlier phases left from the checkpoint that the run goes on from."""
         self.artifacts.mkdir(exist_ok=True)
         for path in checkpoint.glob("baseline.*"):
-            shutil.copyfile(path, self.artifacts / path.name)
+            kept = self.artifacts / path.name
+            if not (kept.exists() and kept.samefile(path)):  # a run by hand that goes on in its own folder
+                shutil.copyfile(path, kept)
