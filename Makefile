@@ -26,10 +26,10 @@ demo: env ## start a service of its own, train a small model, show the report
 	$(BIN)/python -m app.cli.demo $(ARGS)
 
 test: env ## the tests, less the slow ones, three at a time (ARGS="-n 0": one)
-	$(BIN)/python -m pytest -n 3 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
 
 test-faults: env ## the slow tests: kills, restarts, full disks, long runs
-	$(BIN)/python -m pytest -n 3 -m slow --timeout 900 $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m slow --timeout 900 $(ARGS)
 
 soak: env ## random kills against a running service (ARGS="--minutes 10 --seed 7 --database postgresql")
 	$(BIN)/python -m tests.faults.soak $(ARGS)

@@ -232,8 +232,9 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 def _parameter(error: Mapping[str, Any]) -> ParameterProblem:
-    detail = field_problems([{**error, "loc": ()}], None)[0].detail
-    return ParameterProblem(parameter=str(error["loc"][1]), detail=detail, code=str(error["type"]))
+    name = str(error["loc"][1])
+    detail = field_problems([{**error, "loc": (name,)}], None)[0].detail
+    return ParameterProblem(parameter=name, detail=detail, code=str(error["type"]))
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

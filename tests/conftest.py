@@ -1,7 +1,9 @@
 """What all tests share: real databases, migrated by the real migrations."""
 
+import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -10,10 +12,22 @@ import pytest
 from app.settings import Settings
 from app.store.session import Database
 from tests.support import databases
+from tests.support.lending import Lending
 from tests.support.service import Service
 
 # A shell starts what it runs in the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Read when torch is loaded. Tests run several at a time and compute little: threads of their own would mostly wait for
+# one another, and OpenMP's wait by spinning. On 2 busy cores a small network's SVDs took 4.5 s of CPU time, not 0.3 s.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Also behind a test that asked torch for more."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +45,13 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def _lending(postgres_url) -> Iterator[Lending]:
+    made = Lending(postgres_url)
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request, tmp_path) -> Iterator[str]:
     """A migrated, empty database: the test runs once on SQLite and once on PostgreSQL."""
@@ -40,7 +61,7 @@ def database_url(request, tmp_path) -> Iterator[str]:
         shutil.copyfile(databases.sqlite_template(), path)
         yield f"sqlite:///{path}"
     else:
-        with databases.postgres_database(request.getfixturevalue("postgres_url")) as url:
+        with request.getfixturevalue("_lending").lent() as url:
             yield url
 
 

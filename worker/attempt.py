@@ -136,7 +136,7 @@ class Attempt:
         while True:
             await asyncio.sleep(self._work.heartbeat_s)
             reach(Point.BEFORE_HEARTBEAT)
-            self._heed(await patiently(lambda: self._server.heartbeat(self._work)))
+            self._heed(await patiently(lambda: self._server.heartbeat(self._work), self._work.heartbeat_s))
 
     async def _hear_wishes(self) -> None:
         while not self.stop.wished.is_set():
@@ -203,7 +203,7 @@ class Attempt:
 
     async def _catch_up(self) -> None:
         """Find out what the service has already, and report from there."""
-        await patiently(lambda: self._server.heartbeat(self._work))
+        await patiently(lambda: self._server.heartbeat(self._work), self._work.heartbeat_s)
         reply = await patiently(lambda: self._server.report(self._work, []))
         self._spool.rewind(reply.acknowledged)
 

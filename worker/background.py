@@ -148,12 +148,12 @@ class BackgroundTask:
 
     async def _hold_lease(self) -> None:
         """Say that we are there, and more often how far the program is, while that changes."""
-        last, told_s = None, time.monotonic()
+        last, told_s, heartbeat_s = None, time.monotonic(), self._work.lease_s / 6
         while True:
-            await asyncio.sleep(min(TELL_S, self._work.lease_s / 6))
+            await asyncio.sleep(min(TELL_S, heartbeat_s))
             progress = self._progress()
-            if progress != last or time.monotonic() - told_s >= self._work.lease_s / 6:
-                await patiently(partial(self._server.task_heartbeat, self._work, progress))
+            if progress != last or time.monotonic() - told_s >= heartbeat_s:
+                await patiently(partial(self._server.task_heartbeat, self._work, progress), heartbeat_s)
                 last, told_s = progress, time.monotonic()
 
     def _progress(self) -> ImportProgress | None:

@@ -11,7 +11,7 @@ ALLOWED = frozenset(
         "PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH",
         "TRAINYARD_FASHION_MNIST",  # where a built-in data set's files lie
         "TRAINYARD_AUGMENT_ON",  # cpu or device: where images are augmented, see worker/training/executors.py
-        "TRAINYARD_CACHE_DIR", "TRAINYARD_CACHE_BYTES",
+        "TRAINYARD_CACHE_DIR", "TRAINYARD_CACHE_BYTES", "TRAINYARD_DEVICE_CACHE_BYTES",
         faults.VARIABLE,  # set by tests alone
     }
 )  # fmt: skip

@@ -158,8 +158,12 @@ class Server:
         return Unreachable(detail)
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call until it is answered, with growing, jittered pauses. `Fenced`, `Refused` and `Gap` get through."""
+async def patiently(call: Callable[[], Awaitable[T]], longest_pause_s: float = LONGEST_PAUSE_S) -> T:
+    """Repeat a call until it is answered, with growing, jittered pauses. `Fenced`, `Refused` and `Gap` get through.
+
+    What holds a lease gives the time between two heartbeats as `longest_pause_s`: a service that comes back grants one
+    lease of grace, and a holder that sleeps longer than that would be taken for lost.
+    """
     pause_s = FIRST_PAUSE_S
     while True:
         try:
@@ -169,7 +173,7 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
                 log.warning("the service cannot be reached, asking again and again: %s", error)
         # Jitter: after an outage a hundred supervisors must not come back in the same instant.
         await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-        pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        pause_s = min(pause_s * 2, longest_pause_s, LONGEST_PAUSE_S)
 
 
 def _attempt(work: JobWork) -> str:

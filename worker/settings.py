@@ -35,6 +35,11 @@ class WorkerSettings(BaseSettings):
     idle_ask_s: float = Field(15.0, gt=0, description="An idle worker asks for work so often, nudged or not.")
     cache_dir: Path | None = Field(None, description="Decoded images, on a local disk; otherwise HOME/cache.")
     cache_bytes: int | None = Field(None, ge=0, description="Most that they may take; otherwise a fifth of the disk.")
+    device_cache_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Most of them on the device of each process; otherwise a quarter of a GPU's memory.",
+    )
     drain_s: float = Field(30.0, gt=0, description="How long running jobs may save when the worker stops.")
     warm_start: bool = Field(True, description="Keep a process with the libraries loaded, and fork runs of it.")
     warm_attempts: int = Field(500, ge=1, description="It is replaced after so many runs.")
@@ -62,8 +67,9 @@ class WorkerSettings(BaseSettings):
     def cache_environment(self) -> dict[str, str]:
         """What tells programs of this worker where decoded images are kept, and how many."""
         folder = (self.cache_dir or self.home / "cache").expanduser().absolute()
-        limit = {} if self.cache_bytes is None else {"TRAINYARD_CACHE_BYTES": str(self.cache_bytes)}
-        return {"TRAINYARD_CACHE_DIR": str(folder)} | limit
+        limits = {"TRAINYARD_CACHE_BYTES": self.cache_bytes, "TRAINYARD_DEVICE_CACHE_BYTES": self.device_cache_bytes}
+        given = {name: str(limit) for name, limit in limits.items() if limit is not None}
+        return {"TRAINYARD_CACHE_DIR": str(folder)} | given
 
     @property
     def records_dir(self) -> Path:

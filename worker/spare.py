@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from worker.server import Server
 from worker.settings import WorkerSettings
+from worker.warm import title
 from worker.warm.code import fingerprint
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,10 @@ class Spare:
             try:
                 self._code = fingerprint()
                 self._waiting = subprocess.Popen(
-                    [*COMMAND, "--wait"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+                    [*COMMAND, "--wait", title.ROOM],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
                 )
             except OSError as error:
                 log.warning("no supervisor ahead of its work: %s", error)

@@ -25,6 +25,7 @@ from worker.server import Fenced, Refused, Server
 from worker.settings import WorkerSettings
 from worker.stop import Stop
 from worker.together import beside
+from worker.warm import title
 
 log = logging.getLogger(__name__)
 
@@ -122,4 +123,5 @@ if __name__ == "__main__":
     if sys.argv[1] != "--wait":
         main(Path(sys.argv[1]))
     elif given := spare.wait_for_task():
+        title.show([*sys.orig_argv[:-2], str(given)])  # whoever looks for a job's processes finds it
         main(given)

@@ -56,7 +56,7 @@ def _checked(service: Any, dataset: dict[str, Any]) -> dict[str, Any]:
         dataset = service.get(f"/v1/datasets/{dataset['id']}")
         progress = dataset["progress"]
         if progress and time.monotonic() - said_s >= SAY_EVERY_S:
-            say(f"{progress['files_seen']:,} of {progress['files']:,} files")
+            say(progress_text(progress))
             said_s = time.monotonic()
     return dataset
 
@@ -116,14 +116,23 @@ def _print(dataset: dict[str, Any], as_json: bool) -> None:
         return
     source, progress = dataset["source"], dataset["progress"]
     archive = f"{size(source['archive']['size_bytes'])} uploaded" if source.get("archive") else None
-    checked = f"{progress['files_seen']:,} of {progress['files']:,} files" if progress else None
     print_fields(
         {key: dataset[key] for key in ("id", "name", "revision", "state", "waiting_for")}
-        | {"checked": checked, "path": source.get("path"), "archive": archive}
+        | {"progress": progress_text(progress) if progress else None, "path": source.get("path"), "archive": archive}
     )
     facts = dataset["facts"]
     if facts:
         _print_facts(facts)
+
+
+def progress_text(progress: dict[str, Any]) -> str:
+    """How far an import is, for people."""
+    if progress["stage"] == "receiving":
+        return f"{size(progress['archive_bytes_seen'])} received"
+    if progress["stage"] == "unpacking":
+        read = f"{size(progress['archive_bytes_seen'])} of {size(progress['archive_bytes'])}"
+        return f"{progress['files_seen']:,} files unpacked, {read}"
+    return f"{progress['files_seen']:,} of {progress['files']:,} files checked"
 
 
 def _print_facts(facts: dict[str, Any]) -> None:

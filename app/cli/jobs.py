@@ -40,7 +40,14 @@ def submit(
         print_json(job)
     else:
         print(job["id"])
+        warn_of_waiting(job)
         say(f"Watch it: trainyard watch {job['id']}")
+
+
+def warn_of_waiting(job: dict[str, Any]) -> None:
+    """Tell who submitted a job that no worker there is can run it."""
+    if job["pending"] and job["pending"]["reason"] == "no_capable_worker":
+        say(f"warning: {plain(job['pending']['detail'])}")
 
 
 def read_spec(source: str) -> bytes:
@@ -91,10 +98,19 @@ def _print_plan(spec: dict[str, Any], plan: dict[str, Any]) -> None:
         "images": f"{plan['train_images']:,} to train, {plan['validation_images']:,} to validate",
         "image size": "x".join(map(str, plan["image_size"])),
         "steps per epoch": plan["steps_per_epoch"],
+        "a step": f"{plan['processes']} processes, {plan['passes_per_step']} passes, "
+        f"at most {plan['images_per_pass']:,} images at once",
         "memory per process": size(plan["memory_bytes"]),
+        **_computing(plan),
     })  # fmt: skip
     for warning in plan["warnings"]:
         say(f"warning: {plain(warning)}")
+
+
+def _computing(plan: dict[str, Any]) -> dict[str, str]:
+    """Left out by a worker of an earlier version."""
+    found = plan.get("computing")
+    return {"computes in": found["precision"] + (", compiled" if found["compiled"] else "")} if found else {}
 
 
 def watch(job: JobArgument, as_json: JsonOption = False) -> None:

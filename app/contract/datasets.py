@@ -98,10 +98,15 @@ class DatasetFacts(View):
 
 
 class ImportProgress(View):
-    """How far the check of a data set is."""
+    """How far the import of a data set is."""
 
-    files_seen: int
-    files: int = Field(description="All of the set; 0 until they are listed.")
+    stage: Literal["receiving", "unpacking", "checking"] = Field(
+        "checking", description="`receiving`: a request is sending the archive just now."
+    )
+    files_seen: int = Field(description="Unpacked, or checked.")
+    files: int = Field(description="All that are to be checked; 0 until they are listed.")
+    archive_bytes_seen: int = Field(0, description="Of an archive: received, or unpacked, up to now.")
+    archive_bytes: int = Field(0, description="All of the archive that is being unpacked; 0 in other stages.")
 
 
 class ReceivedArchive(View):
@@ -130,7 +135,9 @@ class Dataset(View):
         None, description="`archive`: its files must be sent first, with `PUT /v1/datasets/{id}/archive`."
     )
     created_at: datetime
-    progress: ImportProgress | None = Field(description="While a worker checks the files.")
+    progress: ImportProgress | None = Field(
+        description="While an archive is received, and while a worker unpacks it and checks the files."
+    )
     facts: DatasetFacts | None
     failure: Failure | None
 

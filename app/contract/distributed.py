@@ -1,10 +1,18 @@
 """Over how many processes one training run is spread. Batch size, samples and result do not depend on the choice."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from app.contract.compression import Compression
+from app.contract.compression.pruning import ChannelPruning
 from app.contract.spec import Flag, Int, Problem, Spec, refuse
+from app.contract.training import Training
+
+MOST_PROCESSES = 64
+
+Processes = Annotated[Int, Field(ge=1, le=MOST_PROCESSES)] | Literal["auto"]
 
 
 class Single(Spec):
@@ -21,25 +29,73 @@ class Single(Spec):
 
 
 class Ddp(Spec):
-    """PyTorch DistributedDataParallel: one process a device, gradients averaged (NCCL on GPUs, gloo on CPUs)."""
+    """PyTorch DistributedDataParallel: one process a device, gradients averaged (NCCL on GPUs, gloo on CPUs).
+
+    The batch, the rate and the order of the samples stay what they are for any number of processes. So does the result,
+    up to rounding, with networks that have no batch statistics or with `sync_batchnorm`.
+    """
 
     kind: Literal["ddp"] = "ddp"
-    processes: Int = Field(2, ge=1, le=64, description="One device each. The global batch is divided among them.")
+    processes: Processes = Field(
+        2,
+        description="One device each, 1 to 64. The global batch is divided among them. `auto`: as many of the free "
+        "devices of the worker that takes the job as divide the batch; one is enough to begin.",
+    )
+    gradient_accumulation: Int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Passes that make up one step: in each, every process computes 1/(processes x passes) of the batch "
+        "and keeps its activations. Gradients are added up and exchanged once.",
+    )
+    sync_batchnorm: Flag = Field(
+        False,
+        description="Batch normalisation uses the mean and variance of all processes' images together, instead of "
+        "each process those of its own. Worth it where a process has few images at a time.",
+    )
+    gradient_compression: Literal["none", "fp16", "powersgd"] = Field(
+        "none",
+        description="What processes send each other. `fp16`: half the bytes of fp32. `powersgd`: matrices of rank 2, "
+        "with what they leave out added to the next step's (arXiv 1905.13727); begins after 10 steps.",
+    )
+    bucket_mb: Int = Field(
+        25, ge=1, le=1024, description="Gradients are exchanged in parts of so many MiB, beside the backward pass."
+    )
+    static_graph: Flag = Field(
+        False,
+        description="Promise that every step uses the same weights the same number of times, which lets torch prepare "
+        "the exchange once.",
+    )
+    zero_optimizer: Flag = Field(
+        False,
+        description="Each process keeps the optimizer's moments of its share of the weights and updates those (ZeRO "
+        "stage 1, arXiv 1910.02054). Checkpoints hold them all, for any number of processes.",
+    )
+    timeout_s: Int = Field(
+        1800,
+        ge=5,
+        le=86_400,
+        description="Longest that a process waits for the others before the attempt ends as `stalled`.",
+    )
 
-    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "ddp", "processes": 2}]
+    examples: ClassVar[list[dict[str, Any]]] = [
+        {"kind": "ddp", "processes": 2},
+        {"kind": "ddp", "processes": 2, "gradient_accumulation": 2, "sync_batchnorm": True, "zero_optimizer": True},
+        {"kind": "ddp", "processes": 2, "gradient_compression": "fp16", "bucket_mb": 10, "static_graph": True},
+    ]
 
 
 class Mirrored(Spec):
     """TensorFlow MirroredStrategy: one process with a copy of the network on each device, gradients added up.
 
-    For networks of Keras, on workers with the extra `tensorflow` (`frameworks` in `GET /v1/workers`).
+    For networks of Keras, on workers with the extra `tensorflow` (`extras` in `GET /v1/workers`).
     """
 
     kind: Literal["mirrored"] = "mirrored"
     processes: Int = Field(
         2,
         ge=1,
-        le=64,
+        le=MOST_PROCESSES,
         description="GPUs, or logical devices of the CPU. The global batch is divided among them.",
     )
     sync_batchnorm: Flag = Field(
@@ -64,3 +120,60 @@ class Mirrored(Spec):
 
 
 Distributed = Annotated[Single | Ddp | Mirrored, Field(discriminator="kind")]
+
+
+def fewest(distributed: Distributed) -> int:
+    """Devices without which a job cannot begin."""
+    return 1 if distributed.processes == "auto" else distributed.processes
+
+
+def fitting(distributed: Distributed, devices: int, batch_size: int) -> int:
+    """How many processes a job has on a worker with so many free devices: as many as its spec says or, where it leaves
+    that open, the most that divide the global batch.
+    """
+    if distributed.processes != "auto":
+        return distributed.processes
+    passes = distributed.gradient_accumulation
+    counts = range(min(devices, MOST_PROCESSES), 0, -1)
+    return next((count for count in counts if batch_size % (count * passes) == 0), 1)
+
+
+def passes(distributed: Distributed) -> int:
+    """How many passes make up a step."""
+    return distributed.gradient_accumulation if isinstance(distributed, Ddp) else 1
+
+
+def distributed_problems(
+    distributed: Distributed, training: Training, compression: tuple[Compression, ...]
+) -> Iterator[Problem]:
+    """What of the way to distribute does not go with the rest of a spec."""
+    yield from _batch_problems(distributed, training.batch_size)
+    if not isinstance(distributed, Ddp):
+        return
+    if distributed.gradient_compression != "none" and training.precision == "fp64":
+        detail = "fp64 is for proofs, and compressed gradients are rounded: set it to none, or use another precision."
+        yield Problem(("distributed", "gradient_compression"), "not_with_fp64", detail)
+    if distributed.gradient_compression == "powersgd" and training.precision == "fp16":
+        detail = (
+            "fp16 finds its scale by gradients that overflow now and then, and powersgd would remember those for ever: "
+            "use bf16, or fp16 compression."
+        )
+        yield Problem(("distributed", "gradient_compression"), "not_with_fp16", detail)
+    gradual = [index for index, each in enumerate(compression) if isinstance(each, ChannelPruning) and each.is_gradual]
+    if distributed.zero_optimizer and gradual:
+        detail = (
+            f"Compression {gradual[0]} prunes during training, which cuts moments that no process has all of: "
+            "use steps 1 there, or leave zero_optimizer out."
+        )
+        yield Problem(("distributed", "zero_optimizer"), "not_with_gradual_pruning", detail)
+
+
+def _batch_problems(distributed: Distributed, batch_size: int) -> Iterator[Problem]:
+    """Full batches are divided into equal parts; only the last of an epoch may be uneven."""
+    parts = fewest(distributed) * passes(distributed)
+    if batch_size % parts:
+        near = max(batch_size // parts, 1) * parts
+        among = f"{fewest(distributed)} processes"
+        among += f" and {passes(distributed)} passes" if passes(distributed) > 1 else ""
+        detail = f"The global batch is divided among {among}: use a multiple of {parts}, for example {near}."
+        yield Problem(("training", "batch_size"), "not_divisible", detail)

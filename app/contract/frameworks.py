@@ -23,8 +23,13 @@ TENSORFLOW_KINDS: dict[str, frozenset[str]] = {
 }
 """By family. Data sets and augmentations are the same for both: the same code reads, plans and executes them."""
 
-TENSORFLOW_TRAINING = frozenset({"epochs", "batch_size", "seed", "optimizer", "schedule", "precision"})
+TENSORFLOW_TRAINING = frozenset(
+    {"epochs", "batch_size", "seed", "optimizer", "schedule", "precision"}
+    | {"label_smoothing", "max_gradient_norm", "ema", "early_stopping", "export_best"}
+)
 """Fields of `training` that it heeds."""
+TENSORFLOW_OPTIMIZER = frozenset({"kind", "learning_rate", "momentum", "nesterov", "betas", "epsilon", "weight_decay"})
+"""Fields of its optimizers that it heeds."""
 TENSORFLOW_FIELDS = frozenset(
     {"name", "labels", "priority", "dataset", "model", "augment", "evaluation", "compression", "distributed"}
     | {"training", "baseline", "gates", "export", "limits", "start"}
@@ -37,6 +42,11 @@ _WAY_OUT: dict[str, str] = {
     "model": 'timm is torch\'s: use {"kind": "keras_application"}, or set distributed to ddp or single.',
     "baseline": "mirrored does not compare with an earlier job: use train or none.",
 }
+_FIELD_WAY_OUT: dict[str, str] = {
+    "compile": "compile is torch's, and mirrored makes graphs of its steps in any case: leave it at auto.",
+    "memory_format": "mirrored's networks read images pixel by pixel: leave it at channels_last.",
+    "fused": "fused chooses between torch's kernels, and mirrored has its own: leave it out.",
+}
 _NEEDS_TENSORFLOW = 'is TensorFlow\'s: set distributed to {"kind": "mirrored"}'
 
 
@@ -48,6 +58,7 @@ def framework_problems(spec: Any, framework: Framework) -> Iterator[Problem]:
     yield from _kind_problems(spec)
     yield from _field_problems(spec, TENSORFLOW_FIELDS, ())
     yield from _field_problems(spec.training, TENSORFLOW_TRAINING, ("training",))
+    yield from _field_problems(spec.training.optimizer, TENSORFLOW_OPTIMIZER, ("training", "optimizer"))
     yield from _export_problems(spec.export, TENSORFLOW_EXPORTS, "use onnx, saved_model or tflite")
     if spec.training.precision == "fp16":
         detail = "mirrored trains in fp64, fp32 and bf16, which needs no scaling of the loss: use one of them, or auto."
@@ -81,7 +92,8 @@ def _field_problems(part: BaseModel, known: frozenset[str], path: tuple[str | in
     """Fields that only torch heeds, where they say anything."""
     for name, field in type(part).model_fields.items():
         if name not in known and getattr(part, name) != field.get_default(call_default_factory=True):
-            detail = f"mirrored does not heed {name}: leave it out, or use distributed ddp or single."
+            otherwise = f"mirrored does not heed {name}: leave it out, or use distributed ddp or single."
+            detail = _FIELD_WAY_OUT.get(name, otherwise)
             yield Problem((*path, name), "not_in_tensorflow", detail)
 
 

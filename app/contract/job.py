@@ -11,11 +11,12 @@ from app.contract.compression import Compression, Quantization
 from app.contract.compression.conflicts import conflict_problems, weights_problems
 from app.contract.compression.pruning import pruning_problems
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
-from app.contract.distributed import Distributed, Mirrored, Single
+from app.contract.distributed import Distributed, Mirrored, Single, distributed_problems
 from app.contract.export import ExportFormat, Exports
 from app.contract.frameworks import Framework, framework_problems
 from app.contract.gates import Gates
 from app.contract.models import Checkpoint, Model, comes_with_weights
+from app.contract.options import option_problems
 from app.contract.spec import Int, Problem, Spec, refuse
 from app.contract.training import Baseline, Limits, NoBaseline, Training
 
@@ -92,7 +93,8 @@ class JobSpec(Spec):
         return self
 
     def _problems(self) -> Iterator[Problem]:
-        yield from _training_problems(self.training, self.distributed.processes)
+        yield from _training_problems(self.training)
+        yield from distributed_problems(self.distributed, self.training, self.compression)
         yield from order_problems(self.augment)
         yield from _crop_problems(self)
         yield from _channel_problems(self)
@@ -101,6 +103,7 @@ class JobSpec(Spec):
         yield from conflict_problems(self.compression)
         yield from weights_problems(self.compression, comes_with_weights(self.model))
         yield from pruning_problems(self.compression, self.training.epochs)
+        yield from option_problems(self.training, self.compression)
         yield from framework_problems(self, self.framework)
 
     @property
@@ -132,11 +135,7 @@ class JobSpec(Spec):
         return self.model_copy(update=changes)
 
 
-def _training_problems(training: Training, processes: int) -> Iterator[Problem]:
-    if training.batch_size % processes:
-        near = max(training.batch_size // processes, 1) * processes
-        detail = f"The global batch is divided among {processes} processes: use a multiple of it, for example {near}."
-        yield Problem(("training", "batch_size"), "not_divisible", detail)
+def _training_problems(training: Training) -> Iterator[Problem]:
     if training.schedule.warmup_epochs > training.epochs:
         detail = f"The warm-up is longer than the {training.epochs} epochs of training: shorten it, or train longer."
         yield Problem(("training", "schedule", "warmup_epochs"), "too_long", detail)

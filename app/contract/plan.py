@@ -49,6 +49,14 @@ class TeacherCost(BaseModel):
     memory_bytes: int = Field(description="Its weights and what passes through it; part of the plan's `memory_bytes`.")
 
 
+class Computing(BaseModel):
+    """How the steps of training will be computed, where the spec says `auto`."""
+
+    precision: Literal["fp64", "fp32", "bf16", "fp16"]
+    compiled: bool = Field(description="Whether torch.compile will be used.")
+    reason: str = Field("", description="Why it will not, where that was left to the worker.")
+
+
 class Plan(BaseModel):
     """What a job will do: its networks before and after compression, its steps and its memory."""
 
@@ -61,8 +69,12 @@ class Plan(BaseModel):
     validation_images: int
     image_size: tuple[int, int] = Field(description="[height, width] of what the network sees.")
     steps_per_epoch: int
+    processes: int = Field(1, description="Training processes; with `auto`, as many as the best worker could give.")
+    passes_per_step: int = Field(1, description="Passes that make up a step: `distributed.gradient_accumulation`.")
+    images_per_pass: int = Field(0, description="Most images that one process computes at once; 0: not known.")
     memory_bytes: int = Field(
         description="Estimated peak of one training process: weights, gradients, optimizer, activations."
     )
     teacher: TeacherCost | None = Field(None, description="With `distillation`.")
+    computing: Computing | None = Field(None, description="Null from an earlier version.")
     warnings: list[str] = []

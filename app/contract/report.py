@@ -32,6 +32,16 @@ class Measurement(BaseModel):
     )
 
 
+class Trained(BaseModel):
+    """How a network came to the weights that were exported."""
+
+    epochs: int = Field(description="That were made.")
+    planned_epochs: int = Field(description="`training.epochs` of the spec.")
+    stopped_early: bool = Field(description="`early_stopping` ended training.")
+    exported_epoch: int = Field(description="Whose weights these are; with `export_best` the best one's.")
+    averaged: bool = Field(description="They are the moving average that `ema` asked for.")
+
+
 class Stage(Measurement):
     """The network as it was, or would have been, behind one method of the spec. Only what was trained has an accuracy.
 
@@ -56,6 +66,7 @@ class Stage(Measurement):
     accuracy_interval: tuple[Share, Share] | None = Field(
         None, description="95 % confidence (Wilson's score interval), for validation images drawn at random."
     )
+    trained: Trained | None = Field(None, description="Null where it was not trained.")
 
 
 class ClassChange(BaseModel):

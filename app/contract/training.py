@@ -5,10 +5,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from app.contract.options import EarlyStopping, Ema, Watched
 from app.contract.spec import Flag, Int, Number, Problem, Spec, refuse
 
 LearningRate = Annotated[Number, Field(gt=0, le=100, description="Peak rate, reached after the warm-up.")]
 WeightDecay = Annotated[Number, Field(ge=0, le=10, description="Not applied to biases and normalisation weights.")]
+Fused = Annotated[Flag, Field(description="One kernel for all weights, in place of one for each: faster, same sums.")]
 WarmupEpochs = Annotated[Number, Field(ge=0, description="Epochs of linear warm-up from near zero; may be a fraction.")]
 
 
@@ -20,6 +22,7 @@ class Sgd(Spec):
     momentum: Number = Field(0.9, ge=0, lt=1)
     nesterov: Flag = Field(False, description="Needs a momentum above 0.")
     weight_decay: WeightDecay = 1e-4
+    fused: Fused = True
 
     examples: ClassVar[list[dict[str, Any]]] = [{"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9}]
 
@@ -43,6 +46,7 @@ class AdamW(Spec):
     betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.999)
     epsilon: Number = Field(1e-8, gt=0, le=1)
     weight_decay: WeightDecay = 0.05
+    fused: Fused = True
 
     examples: ClassVar[list[dict[str, Any]]] = [{"kind": "adamw", "learning_rate": 0.003, "weight_decay": 0.05}]
 
@@ -81,6 +85,8 @@ class Step(Spec):
 
 
 Schedule = Annotated[Constant | Cosine | Step, Field(discriminator="kind")]
+COMPILE_PAYS_STEPS = 2000
+"""Optimizer steps of a network from which on `compile: auto` compiles: a first compilation takes up to a minute."""
 Precision = Literal["auto", "fp64", "fp32", "bf16", "fp16"]
 
 
@@ -94,10 +100,53 @@ class Training(Spec):
     schedule: Schedule = Cosine()
     precision: Precision = Field(
         "auto",
-        description="`auto`: bf16 on a GPU that has it, fp32 on a CPU. `fp64` is for proofs. `fp16` needs a GPU.",
+        description="`auto`: bf16 on a GPU that has it, fp32 on a CPU. `fp64` is for proofs. `fp16` needs a GPU, and "
+        "scales the loss so that small gradients are not lost; a step whose gradients overflow is left out.",
+    )
+    memory_format: Literal["channels_last", "contiguous"] = Field(
+        "channels_last",
+        description="How images lie in memory: pixel by pixel, as processors compute convolutions fastest, or channel "
+        "by channel.",
+    )
+    compile: Literal["auto"] | Flag = Field(
+        "auto",
+        description="Whether torch.compile makes the network's training steps faster. `auto`: on a GPU, from "
+        f"{COMPILE_PAYS_STEPS:,} steps on, where no method of compression hangs on the network and a compiler is "
+        "there. `true`: also on a CPU, and refused where it cannot be done.",
+    )
+    label_smoothing: Number = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the answer that is spread evenly over all classes (arXiv 1512.00567), in `train/loss` "
+        "and behind `mixup` and `cutmix` too. A teacher's answers and `val/loss` stay as they are.",
+    )
+    max_gradient_norm: Number | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Gradients of the whole batch, all together, are scaled down to this norm where theirs is larger "
+        "(arXiv 1211.5063); `train/gradient_norm` is the norm before. Null: never.",
+    )
+    ema: Ema | None = Field(None, description="Null: the weights themselves are evaluated and exported.")
+    early_stopping: EarlyStopping | None = Field(None, description="Null: all epochs are made.")
+    export_best: Watched | None = Field(
+        None,
+        description="Export the weights of the epoch that was best by this, the highest accuracy or the lowest loss. "
+        "Null: those of the last epoch.",
     )
 
-    examples: ClassVar[list[dict[str, Any]]] = [{"epochs": 15, "batch_size": 64}]
+    examples: ClassVar[list[dict[str, Any]]] = [
+        {"epochs": 15, "batch_size": 64},
+        {
+            "epochs": 50,
+            "label_smoothing": 0.1,
+            "max_gradient_norm": 1.0,
+            "ema": {"decay": 0.999},
+            "early_stopping": {"metric": "val/loss", "patience": 5},
+            "export_best": "val/accuracy",
+        },
+    ]
 
 
 class Limits(Spec):

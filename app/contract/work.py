@@ -80,11 +80,19 @@ class RunOrder(Message):
     spec: JobSpec
     paths: Paths
     baseline_split: Split | None = Field(None, description="Of the job that this one is compared with.")
+    model_split: Split | None = Field(None, description="Of the job whose network this one starts from.")
+    teacher_split: Split | None = Field(None, description="Of the job whose network this one learns from.")
     job: str | None = Field(None, description="Its id, for the files that it leaves; null in a run by hand.")
     device_kind: Literal["cpu", "cuda"] = "cpu"
     devices: list[int] = Field([0], description="Device indices, one for each process.")
     time_left_s: float | None = Field(None, description="Of limits.max_duration_s, after earlier attempts.")
     bad_image_share: float = Field(0.01, description="Share of unreadable images beyond which the data set is refused.")
+
+    @property
+    def processes(self) -> int:
+        """Of the training: as the spec says or, where it leaves that open, one for each device."""
+        asked = self.spec.distributed.processes
+        return len(self.devices) if asked == "auto" else asked
 
 
 class JobWork(Message):

@@ -39,6 +39,9 @@ PLAN = {
     "validation_images": 360,
     "image_size": [32, 32],
     "steps_per_epoch": 22,
+    "processes": 1,
+    "passes_per_step": 1,
+    "images_per_pass": 64,
     "memory_bytes": 412_000_000,
     "warnings": [],
 }
@@ -137,7 +140,13 @@ DATASET = {
     "state": "importing",
     "waiting_for": None,
     "created_at": "2026-11-21T10:00:00Z",
-    "progress": {"files_seen": 2400, "files": 3670},
+    "progress": {
+        "stage": "checking",
+        "files_seen": 2400,
+        "files": 3670,
+        "archive_bytes_seen": 0,
+        "archive_bytes": 0,
+    },
     "facts": None,
     "failure": None,
 }

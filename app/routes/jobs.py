@@ -131,7 +131,7 @@ async def get_job(
     wanted_s = wait_s(prefer) if if_none_match else 0
     headers = {"Preference-Applied": f"wait={wanted_s}"} if wanted_s else {}
     request.state.waited = bool(wanted_s)
-    version, is_over = await _version_after(job, if_none_match, wanted_s, database, changes)
+    version, is_over = await _version_after(request, job, if_none_match, wanted_s, database, changes)
     if is_unchanged(if_none_match, etag(version)):
         return not_modified(version, is_over, headers)
     return parts_of(request).rendered.render(await run_in_threadpool(_get, database, job), headers)
@@ -206,11 +206,11 @@ def _only(allowed: list[int], current: int) -> int:
 
 
 async def _version_after(
-    job: str, if_none_match: str | None, wanted_s: float, database: Database, changes: Changes
+    request: Request, job: str, if_none_match: str | None, wanted_s: float, database: Database, changes: Changes
 ) -> tuple[int, bool]:
     """The job's version, once it is another than the client has or the time is over, and whether the job is.
 
-    Holds no thread meanwhile.
+    Holds no thread meanwhile, and ends within a second when the client leaves.
     """
     deadline = monotonic() + wanted_s
     with changes.watch(job) as watch:
@@ -220,3 +220,5 @@ async def _version_after(
             if left_s <= 0 or changes.closed or not is_unchanged(if_none_match, etag(version)):
                 return version, is_over
             await watch.wait(left_s)
+            if await request.is_disconnected():
+                return version, is_over

@@ -67,6 +67,9 @@ async def put_dataset_archive(
         async for piece in _pieces(request):
             await asyncio.to_thread(upload.part.write, piece)
         row = await asyncio.to_thread(upload.finish, wanted)
+    except asyncio.CancelledError:
+        upload.part.close()  # here and now: a service that stops also cancels what only waits for a thread
+        raise
     finally:
         await asyncio.to_thread(upload.part.close)
     return answered(datasets.view(row), 202, {"Location": f"/v1/datasets/{dataset}"})

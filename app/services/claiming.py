@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from app.contract.distributed import fitting
 from app.contract.faults import Point, reach
 from app.contract.states import JobState
 from app.contract.work import Device, JobWork, RunOrder, TaskWork, WorkerInfo
@@ -19,7 +20,7 @@ from app.errors import Fenced
 from app.identifiers import digest, new_token
 from app.services import tasks
 from app.services.job_view import spec_of
-from app.services.submission import References, baseline_split, paths
+from app.services.submission import References, paths, split_of
 from app.services.workers import Capacity
 from app.settings import Settings
 from app.store import attempts, jobs, queue, workers
@@ -45,8 +46,14 @@ def _claim_job(session: Session, info: WorkerInfo) -> JobWork | None:
     for room in capacity.rooms():
         row = queue.next_fitting(session, room) if room.free else None
         if row and not queue.is_held_back(session, room, row, settings_of(session).starvation_s):
-            return _give(session, row, info.id, capacity.take(row.processes))
+            return _give(session, row, info.id, capacity.take(_processes(row, room)))
     return None
+
+
+def _processes(row: Row[Any], room: queue.Room) -> int:
+    """How many devices the job is given: a spec may leave that to the worker's free ones."""
+    spec = spec_of(row.spec)
+    return fitting(spec.distributed, room.free, spec.training.batch_size)
 
 
 def _give(session: Session, row: Row[Any], worker_id: str, devices: tuple[Device, ...]) -> JobWork:
@@ -95,7 +102,9 @@ def _order(session: Session, settings: Settings, row: Row[Any], devices: tuple[D
         job=row.id,
         spec=spec,
         paths=paths(session, settings, settings.attempt_dir(row.id, row.attempt), refers, resume_jobs),
-        baseline_split=baseline_split(session, refers),
+        baseline_split=split_of(session, refers.baseline_job),
+        model_split=split_of(session, refers.model_job),
+        teacher_split=split_of(session, refers.teacher_job),
         device_kind=devices[0].kind,
         devices=[device.index for device in devices],
         time_left_s=max(spec.limits.max_duration_s - row.spent_s, 1.0),

@@ -47,6 +47,14 @@ def with_optima(jobs: Sequence[ComparedJob]) -> list[ComparedJob]:
     return [each.model_copy(update={"optimal": optimal[each.job]}) for each in jobs]
 
 
+def place(job: ComparedJob) -> Hashable:
+    """Where latencies were measured: they compare with those of the same place alone.
+
+    The version of ONNX Runtime is no part of it: a job that measured no ONNX file does not say which is there.
+    """
+    return job.machine.model_dump_json(exclude={"onnxruntime"})
+
+
 def _check(ids: Sequence[str]) -> None:
     if not FEWEST <= len(ids) <= MOST:
         detail = f"{len(ids)} jobs are named: give {FEWEST} to {MOST}, as `jobs=ID,ID`."
@@ -86,7 +94,7 @@ def _competing(jobs: Sequence[ComparedJob], cost: Cost) -> Iterator[list[Compare
     groups: dict[Hashable, list[ComparedJob]] = {}
     for job in jobs:
         if job.dataset_sha256 is not None and job.accuracy is not None and getattr(job, cost) is not None:
-            where = job.machine.model_dump_json() if cost == "p95_s" else None
+            where = place(job) if cost == "p95_s" else None
             groups.setdefault((job.dataset_sha256, where), []).append(job)
     yield from groups.values()
 
@@ -117,7 +125,7 @@ def _warnings(jobs: Sequence[ComparedJob]) -> Iterator[ComparisonWarning]:
     if others := _others(known, lambda each: each.dataset_sha256):
         message = "These jobs were trained on other data than the first: their accuracies do not compare."
         yield ComparisonWarning(code="other_data", message=message, jobs=others)
-    if others := _others(jobs, lambda each: each.machine.model_dump_json()):
+    if others := _others(jobs, place):
         message = "These jobs were measured on another machine than the first: their latencies do not compare."
         yield ComparisonWarning(code="other_machine", message=message, jobs=others)
 

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from app.contract.distributed import fewest
 from app.contract.job import JobSpec
 from app.services.context import Context
 from app.services.submission import resolve
@@ -34,7 +35,7 @@ def create(
         name=spec.name,
         rank=-spec.priority,
         spec=spec.model_dump_json(),
-        processes=spec.distributed.processes,
+        processes=fewest(spec.distributed),
         needs_gpu=spec.training.precision == "fp16",
         needs_extra=spec.distributed.needs_extra,
         dataset_id=refers.dataset_id,

@@ -83,8 +83,11 @@ def delete(session: Session, dataset_id: str) -> None:
 
 
 def _progress(session: Session, rows: Sequence[Row[Any]]) -> dict[str, ImportProgress]:
-    told = datasets.progress(session, [row.id for row in rows if row.state == "importing"])
-    return {dataset_id: ImportProgress.model_validate(each) for dataset_id, each in told.items()}
+    importing = [row for row in rows if row.state == "importing"]
+    told = datasets.progress(session, [row.id for row in importing])
+    found = {dataset_id: ImportProgress.model_validate(each) for dataset_id, each in told.items()}
+    coming = ((row.id, uploads.receiving(settings_of(session), row)) for row in importing)
+    return found | {dataset_id: progress for dataset_id, progress in coming if progress}
 
 
 def view(row: Row[Any], progress: ImportProgress | None = None) -> Dataset:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ T = TypeVar("T")
 PART = "archive.part"
 LOOK_EVERY_BYTES = 64 << 20
 """Between two looks at the room on the disk."""
+TRIES, TRY_EVERY_S = 5, 0.02
+"""A lock that is held by a request is held for longer than by `received_bytes`."""
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -107,17 +110,22 @@ def remove_idle(folder: Path, before: float) -> None:
 
 def is_held(folder: Path) -> bool:
     """Whether a request is writing there just now."""
+    return received_bytes(folder) is not None
+
+
+def received_bytes(folder: Path) -> int | None:
+    """How much has come of what a request is writing there just now; null when there is none."""
     try:
-        descriptor = os.open(folder / PART, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(folder / PART, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return False
+        return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
-    return False
+    return None
 
 
 def _opened(path: Path) -> int:
@@ -129,7 +137,7 @@ def _opened(path: Path) -> int:
         except FileNotFoundError:  # whoever was there before us has just removed the folder
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
         except BlockingIOError:
             os.close(descriptor)
             raise Conflict("Another request is sending this archive.", state="importing") from None
@@ -137,6 +145,16 @@ def _opened(path: Path) -> int:
             os.ftruncate(descriptor, 0)  # what a process left that was killed
             return descriptor
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> None:
+    """Lock it. Raises BlockingIOError when another request holds it, and not when somebody looks whether one does."""
+    for _ in range(TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(TRY_EVERY_S)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -35,8 +35,7 @@ def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: fl
         detail = "No worker is there. Start one: `trainyard worker`, or `trainyard serve` on this machine."
         return Pending(reason="no_worker", detail=detail, position=position)
     if not capable:
-        beside = f" and {row.needs_extra} (make setup EXTRAS={row.needs_extra})" if row.needs_extra else ""
-        detail = f"No present worker has {devices}{beside}. The job waits for one that does."
+        detail = f"No present worker has {devices}{_lacking(hosts, row)}. The job waits for one that does."
         return Pending(reason="no_capable_worker", detail=detail, position=position)
     if not any(host.free(row.needs_gpu) >= row.processes for host in capable):
         return Pending(reason="waiting_for_gpus", detail=f"Waits for {devices} to become free.", position=position)
@@ -48,4 +47,15 @@ def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: fl
 
 
 def _is_capable(host: Capacity, row: Row[Any]) -> bool:
-    return row.needs_extra in (None, *host.extras) and host.total(row.needs_gpu) >= row.processes
+    return _has_extra(host, row) and host.total(row.needs_gpu) >= row.processes
+
+
+def _has_extra(host: Capacity, row: Row[Any]) -> bool:
+    return row.needs_extra in (None, *host.extras)
+
+
+def _lacking(hosts: Sequence[Capacity], row: Row[Any]) -> str:
+    """The optional library that is needed too; and what there is, for one who would rather ask for less."""
+    beside = f" and {row.needs_extra} (make setup EXTRAS={row.needs_extra})" if row.needs_extra else ""
+    most = max((host.total(row.needs_gpu) for host in hosts if _has_extra(host, row)), default=0)
+    return beside + (f"; the largest has {most}" if most else "")

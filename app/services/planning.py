@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Session
 
+from app.contract.distributed import fewest, fitting
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
 from app.contract.plan import Plan
@@ -10,7 +11,8 @@ from app.contract.work import PlanTask, RunOrder
 from app.identifiers import digest
 from app.services import asking
 from app.services.context import Context
-from app.services.submission import baseline_split, paths, resolve
+from app.services.submission import paths, resolve, split_of
+from app.services.workers import capacities
 from app.store import tasks
 
 
@@ -22,13 +24,17 @@ def begin_dry_run(session: Session, context: Context, spec: JobSpec) -> str:
     """
     spec = spec.resolved()
     refers = resolve(session, spec)
-    task_id = "task_" + digest(f"{spec.model_dump_json()} {refers}")[:40]
+    most = max((max(host.total(False), host.total(True)) for host in capacities(session)), default=1)
+    processes = fitting(spec.distributed, most, spec.training.batch_size)
+    task_id = "task_" + digest(f"{spec.model_dump_json()} {refers} {processes}")[:40]
     settings = context.settings
     order = RunOrder(
         spec=spec,
         paths=paths(session, settings, settings.task_dir(task_id), refers),
-        baseline_split=baseline_split(session, refers),
-        devices=list(range(spec.distributed.processes)),
+        baseline_split=split_of(session, refers.baseline_job),
+        model_split=split_of(session, refers.model_job),
+        teacher_split=split_of(session, refers.teacher_job),
+        devices=list(range(processes)),
         time_left_s=None,
         bad_image_share=settings.bad_image_share,
     )
@@ -45,7 +51,18 @@ def plan_result(session: Session, task_id: str) -> DryRun | None:
     if row is None:
         return None
     if row.state == "done":
-        return DryRun(spec=PlanTask.model_validate(row.input).order.spec, plan=Plan.model_validate(row.result))
+        spec, plan = PlanTask.model_validate(row.input).order.spec, Plan.model_validate(row.result)
+        return DryRun(spec=spec, plan=plan.model_copy(update={"warnings": [*plan.warnings, *_too_many(session, spec)]}))
     if row.state == "failed":
         raise asking.refusal(Failure.model_validate(row.failure), "plan")
     return None
+
+
+def _too_many(session: Session, spec: JobSpec) -> list[str]:
+    """That the job would wait for a worker that is not there."""
+    needs, needs_gpu = fewest(spec.distributed), spec.training.precision == "fp16"
+    most = max((host.total(needs_gpu) for host in capacities(session)), default=0)
+    if most >= needs:
+        return []
+    devices = "GPUs" if needs_gpu else "devices"
+    return [f"The job would wait: it needs {needs} {devices}, and no worker has more than {most}."]

@@ -108,9 +108,9 @@ def _registered(session: Session, dataset_id: str) -> Row[Any]:
     return row
 
 
-def baseline_split(session: Session, refers: References) -> Split | None:
-    """Which images the job that this one is compared with held out."""
-    row = jobs.find(session, refers.baseline_job) if refers.baseline_job else None
+def split_of(session: Session, job_id: str | None) -> Split | None:
+    """Which images an earlier job held out."""
+    row = jobs.find(session, job_id) if job_id else None
     if row is None:
         return None
     spec = spec_of(row.spec)

@@ -17,11 +17,12 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app.contract.data import Folder
+from app.contract.datasets import ImportProgress
 from app.contract.work import Archive, ImportTask
 from app.errors import BadRequest, Conflict, DigestMismatch
 from app.identifiers import new_id
 from app.services.job_view import existing
-from app.services.parts import Part, is_held, remove_idle
+from app.services.parts import Part, is_held, received_bytes, remove_idle
 from app.settings import Settings
 from app.store import datasets, marks, tasks
 from app.store.session import Database, after_commit, settings_of, work_waits
@@ -43,6 +44,14 @@ def add(session: Session, settings: Settings, name: str) -> Row[Any]:
 def is_waiting(row: Row[Any]) -> bool:
     """Whether the data set's archive has still to come."""
     return row.state == "importing" and row.source["kind"] == "upload" and not row.source.get("archive")
+
+
+def receiving(settings: Settings, row: Row[Any]) -> ImportProgress | None:
+    """How much of the archive has come, while a request sends it: the file's own size, so nothing is written for it."""
+    received = received_bytes(settings.uploads_dir / row.id) if is_waiting(row) else None
+    if received is None:
+        return None
+    return ImportProgress(stage="receiving", files_seen=0, files=0, archive_bytes_seen=received)
 
 
 @dataclass(frozen=True)

@@ -55,13 +55,6 @@ def of_all(session: Session, after: Position, limit: int) -> Sequence[Row[Any]]:
     return session.execute(query.order_by(events.c.xact, events.c.position).limit(limit)).all()
 
 
-def end_of_all(session: Session) -> Position:
-    """The position behind all events that can no longer be overtaken."""
-    query = select(events.c.xact, events.c.position).where(events.c.xact < oldest_running_transaction())
-    row = session.execute(query.order_by(events.c.xact.desc(), events.c.position.desc()).limit(1)).one_or_none()
-    return (row.xact, row.position) if row else (0, 0)
-
-
 _APPEND = insert(events).values(
     time=func.coalesce(bindparam("when", type_=events.c.time.type), now()), xact=transaction_number()
 )

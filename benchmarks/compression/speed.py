@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.compression.counts import SIZE, WAYS, network
+from worker.training.allocation import keep_freed_memory
 from worker.training.cost import network_cost
 
 THREADS = 2
@@ -17,6 +18,7 @@ THREADS = 2
 def measure(rounds: int, batch: int) -> dict[str, Any]:
     """Median seconds of each way, and how many times as fast as dense each is."""
     torch.set_num_threads(THREADS)
+    keep_freed_memory()  # as the processes that train do
     torch.manual_seed(0)
     images = torch.randn(batch, 3, *SIZE).to(memory_format=torch.channels_last)
     networks = {name: network(ways).to(memory_format=torch.channels_last) for name, ways in WAYS.items()}  # type: ignore[call-overload]

@@ -15,6 +15,7 @@ from benchmarks.pipelines import SIZE
 from benchmarks.pipelines.ours import in_memory, spec
 from benchmarks.pipelines.rounds import rounded
 from worker.training import augment, executors, normalization
+from worker.training.batched.resident import Resident
 from worker.training.libraries import timm
 from worker.training.loader import Batch, Loader
 
@@ -32,18 +33,24 @@ def measure(path: str, threads: int) -> dict[str, Any] | str:
         network = timm.create_model(name, num_classes=1000).cuda().to(memory_format=torch.channels_last).train()
         synthetic = torch.randn(_BATCH, 3, SIZE, SIZE, device="cuda").to(memory_format=torch.channels_last)
         still = _rate(network, repeat(synthetic))
-        fed = _rate(network, _fed(path, threads))
         found[f"{name}, synthetic images/s"] = rounded(still)
-        found[f"{name}, fed share"] = rounded(fed / still)
+        found[f"{name}, fed share"] = rounded(_rate(network, _fed(path, threads, stays=False)) / still)
+        found[f"{name}, fed share, images on the GPU"] = rounded(
+            _rate(network, _fed(path, threads, stays=True)) / still
+        )
     return found
 
 
-def _fed(path: str, threads: int) -> Iterator[torch.Tensor]:
+def _fed(path: str, threads: int, *, stays: bool) -> Iterator[torch.Tensor]:
+    device = torch.device("cuda")
     images, job = in_memory(path), spec({"kind": "folder", "path": "unused"})
     pipeline = augment.compile(job)
     scaling = normalization.fit(images, pipeline, threads)
     order = np.resize(np.arange(len(images)), _BATCH * (_WARM + _STEPS + 8)).reshape(-1, _BATCH)
-    with Loader(images, pipeline, threads, executor=executors.choose(pipeline, torch.device("cuda"))) as loader:
+    kept = Resident(images, slice(0, len(images)))
+    if stays:
+        kept.open(device)
+    with Loader(images, pipeline, threads, executor=executors.choose(pipeline, device, kept)) as loader:
         yield from (_on_gpu(batch, scaling) for batch in loader.train(0, list(order)))
 
 

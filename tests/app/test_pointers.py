@@ -128,6 +128,12 @@ def test_texts_speak_of_json_and_not_of_python():
     ]
 
 
+def test_a_rule_of_several_fields_keeps_its_own_text():
+    (problem,) = problems(spec(compression=[{"kind": "low_rank"}]))
+    assert (problem.pointer, problem.code) == ("/compression/0/energy", "needs_energy_or_rank")
+    assert "rank" in problem.detail
+
+
 def test_a_hundred_thousand_mistakes_are_answered_with_the_first_hundred():
     body = spec(**{f"x{number}": 1 for number in range(1000)})
     assert len(problems(body)) == MAX_PROBLEMS

@@ -1,17 +1,9 @@
 """The compression benchmark runs, and compares what it says it compares. Its figures are not looked at."""
 
 import pytest
-import torch
 
 from benchmarks.compression import __main__ as compression
 from benchmarks.compression import accuracy, counts, int8, speed
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_counts_are_the_published_ones():

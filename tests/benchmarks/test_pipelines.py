@@ -49,6 +49,7 @@ def test_augment_measures_and_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     assert json.loads(path.read_text())["commit"]
 
 
+@pytest.mark.slow  # it starts the training program from nothing, again and again
 @pytest.mark.timeout(1200)
 def test_data_measures_first_and_later_epochs_and_starts(tmp_path: Path) -> None:
     found = data.measure(given(8, Path("none"), small=40), tmp_path)

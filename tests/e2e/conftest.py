@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.place import Api, Place
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def new_place() -> Iterator[Callable[..., Place]]:
     """Makes places; a socket's path must be short, so they lie in the system's temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="ty-"))
@@ -26,7 +26,7 @@ def new_place() -> Iterator[Callable[..., Place]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(new_place: Callable[..., Place]) -> Place:
     """A place that serves."""
     made = new_place()

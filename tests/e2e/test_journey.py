@@ -157,7 +157,7 @@ def test_jobs_are_cancelled_while_queued_and_while_running(api: Api, place: Plac
 
 
 def test_a_job_whose_supervisor_is_killed_goes_on_from_its_checkpoint(api: Api, place: Place) -> None:
-    job = api.submit(spec(4))
+    job = api.submit(spec(10))
     api.job_with_checkpoint(job)
     (supervisor,) = [pid for pid, line in running_for(place, job).items() if "worker.supervisor" in line]
     os.kill(supervisor, signal.SIGKILL)

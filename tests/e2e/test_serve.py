@@ -48,7 +48,7 @@ def test_an_attempt_outlives_a_killed_serve_and_finds_the_next_one(own: Place) -
     assert not replaced & own.processes().keys()
     done = api.final(job)
     assert done["state"] == "succeeded", done["failure"]
-    assert done["attempt"] == 1
+    assert done["attempt"] == 1, api.get(f"/v1/jobs/{job}/attempts")["items"]
     own.stop()
     assert own.processes() == {}
 

@@ -185,13 +185,11 @@ class Unclaimed(JobScenario):
         super().end()
 
 
-class Frozen(JobScenario):
-    """A job whose supervisor stands still for longer than its lease, and then goes on."""
-
-    every_ms = SLOW_MS
+class Freezing(Scenario):
+    """The supervisor stands still for longer than its lease, and then goes on."""
 
     def begin(self) -> None:
-        """Freeze it when the job runs."""
+        """Freeze it when its run is there."""
         super().begin()
         self._supervisor = freeze(self.yard)
 
@@ -199,6 +197,12 @@ class Frozen(JobScenario):
         """The thawed one finds itself fenced, and changes nothing."""
         os.kill(self._supervisor, signal.SIGCONT)
         super().end()
+
+
+class Frozen(Freezing, JobScenario):
+    """That of a job."""
+
+    every_ms = SLOW_MS
 
 
 class Training(JobScenario):
@@ -324,20 +328,10 @@ class Import(Scenario):
         return next((item for item in items if item["name"] == self._name and item["state"] != "importing"), None)
 
 
-class FrozenImport(Import):
-    """The supervisor of the check stands still for longer than its lease."""
+class FrozenImport(Freezing, Import):
+    """That of a data set's check."""
 
     seconds = 3.0
-
-    def begin(self) -> None:
-        """Freeze it when it has begun."""
-        super().begin()
-        self._supervisor = freeze(self.yard)
-
-    def end(self) -> None:
-        """As ever."""
-        os.kill(self._supervisor, signal.SIGCONT)
-        super().end()
 
 
 def freeze(yard: Yard) -> int:

@@ -11,10 +11,10 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from app.contract.augment import Augment
-from app.contract.job import JobSpec
 from app.contract.spec import kinds
+from tests.support.pipelines import compiled
 from tests.training_runs import WarmParent, trained
-from worker.training import augment, batched, geometry
+from worker.training import batched, geometry
 from worker.training.augment import Pipeline, Plan
 from worker.training.batched import Part, sources
 from worker.training.executors import VARIABLE
@@ -63,27 +63,6 @@ LISTS: list[tuple[str, list[dict[str, Any]]]] = [
 POLICIES = [pytest.param(each, id=name) for name, each in [*EXAMPLES, *STRONG, *LISTS]]
 
 
-def compiled(augmentations: Sequence[dict[str, Any]]) -> Pipeline:
-    return augment.compile(
-        JobSpec.model_validate(
-            {
-                "dataset": {"kind": "folder", "path": "x"},
-                "model": {"kind": "timm", "name": "resnet10t"},
-                "augment": augmentations,
-            }
-        )
-    )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Many small operations: torch's threads would mostly wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def photographs() -> list[Image]:
     """24 pieces of two photographs, of as many sizes, from a pixel to the whole."""
@@ -109,7 +88,7 @@ def by_device(pipeline: Pipeline, images: Sequence[Image], plans: Sequence[Plan]
 def both(
     augmentations: Sequence[dict[str, Any]], images: Sequence[Image], device: torch.device, epoch: int = 0
 ) -> tuple[Image, Image]:
-    pipeline = compiled(augmentations)
+    pipeline = compiled(*augmentations)
     sizes = np.array([image.shape[:2] for image in images], float)
     chunks = np.array_split(SAMPLES[: len(images)], min(5, len(images)))
     plans = [pipeline.train_plan(sizes[chunk], chunk, epoch) for chunk in chunks]
@@ -151,7 +130,7 @@ def test_where_whole_pixels_move_they_are_the_same_to_the_last_bit(
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_quarter_turns_are_numpys(quarters: int, device: torch.device, photographs: list[Image]) -> None:
-    pipeline = compiled([{"kind": "resize", "size": [301, 301]}])
+    pipeline = compiled({"kind": "resize", "size": [301, 301]})
     image = photographs[3][:301, :301]
     centre = geometry.centres(geometry.repeat((301, 301), 1))
     turn = geometry.about(centre, geometry.rotation(np.array([quarters * np.pi / 2])))
@@ -163,7 +142,7 @@ def test_quarter_turns_are_numpys(quarters: int, device: torch.device, photograp
 def test_far_pixels_of_a_large_image_are_found_exactly(device: torch.device) -> None:
     """Their places are too large for 24 bits if they count from the image's corner as pixels of the whole."""
     image = np.random.default_rng(0).integers(0, 256, (9, 60_001, 3), np.uint8)
-    pipeline = compiled([{"kind": "resize", "size": [9, 40]}])
+    pipeline = compiled({"kind": "resize", "size": [9, 40]})
     for left, mirrored in ((59_961, False), (59_961, True), (31_007, False)):
         flip = geometry.mirror(geometry.repeat((9, 40), 1), np.array([mirrored]), 0)
         plan = Plan(geometry.translation(np.array([[float(left), 0.0]])) @ flip, [None], [])
@@ -174,7 +153,7 @@ def test_far_pixels_of_a_large_image_are_found_exactly(device: torch.device) -> 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_pixels_do_not_depend_on_which_images_share_a_batch(device: torch.device, photographs: list[Image]) -> None:
     augmentations = [each for name, each in LISTS if name == "everything"][0]  # noqa: RUF015 - a list, of which one
-    pipeline = compiled(augmentations)
+    pipeline = compiled(*augmentations)
     sizes = np.array([image.shape[:2] for image in photographs], float)
 
     def made(order: npt.NDArray[np.int64], pieces: int) -> Iterator[Image]:

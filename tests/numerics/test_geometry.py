@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from app.contract.job import JobSpec
-from worker.training import augment, geometry, normalization, resample
+from tests.support.pipelines import compiled
+from worker.training import geometry, normalization, resample
 from worker.training.augment import Pipeline
 from worker.training.normalization import Normalization
 
@@ -20,18 +20,6 @@ Array = npt.NDArray[np.float64]
 
 SAMPLES = np.arange(64)
 PHOTO = (375, 500)
-
-
-def compiled(*augmentations: dict[str, Any]) -> Pipeline:
-    return augment.compile(
-        JobSpec.model_validate(
-            {
-                "dataset": {"kind": "folder", "path": "x"},
-                "model": {"kind": "timm", "name": "resnet10t"},
-                "augment": augmentations,
-            }
-        )
-    )
 
 
 def noise(height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -4,7 +4,7 @@ Images are NumPy's slices and turns where whole pixels move, an even image where
 analytic scene of test_geometry.py's kind: long waves, whose value is known at any place.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,15 +27,6 @@ pytestmark = pytest.mark.timeout(600)
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 Warp = Callable[[Image, Array, tuple[int, int], Border | None], Image]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Many small operations: torch's threads would mostly wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 sides = st.integers(1, 70)

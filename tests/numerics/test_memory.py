@@ -28,8 +28,8 @@ SPARE_BYTES = 230 << 20
 
 
 def spec(ranks: int) -> dict[str, Any]:
-    """300 images a rank, whatever the number of ranks."""
-    training = SPEC["training"] | {"batch_size": 300 * ranks}
+    """300 images a rank, and at least 3 steps, whatever the number of ranks."""
+    training = SPEC["training"] | {"batch_size": 300 * ranks, "epochs": ranks}
     return SPEC | {
         "training": training,
         "distributed": {"kind": "ddp", "processes": ranks} if ranks > 1 else {"kind": "single"},

@@ -48,7 +48,10 @@ def form(run: Run) -> Any:
 
 @pytest.mark.parametrize(
     ("ranks", "optimizer"),
-    [(1, {"kind": "adamw", "learning_rate": 0.003}), (2, {"kind": "sgd", "learning_rate": 0.02})],
+    [
+        (2, {"kind": "adamw", "learning_rate": 0.003}),
+        pytest.param(1, {"kind": "sgd", "learning_rate": 0.02}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_pruned_run_stopped_at_random_steps_ends_with_the_weights_of_one_that_was_not(
     warm: WarmParent, tmp_path: Path, ranks: int, optimizer: dict[str, Any]

@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def postgres_server() -> Iterator[str]:
 
 @contextmanager
 def postgres_database(server_url: str, template: str = TEMPLATE) -> Iterator[str]:
-    """A migrated, empty database of its own; yields its URL. With `template0`: one without any table."""
+    """A migrated, empty database of its own; yields its URL."""
     name = f"test_{uuid.uuid4().hex}"
     _administrate(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
@@ -70,15 +70,9 @@ def postgres_database(server_url: str, template: str = TEMPLATE) -> Iterator[str
         _administrate(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@contextmanager
-def empty_postgres_database(server_url: str) -> Iterator[str]:
+def empty_postgres_database(server_url: str) -> AbstractContextManager[str]:
     """A database without tables; yields its URL."""
-    name = f"empty_{uuid.uuid4().hex}"
-    _administrate(server_url, f"CREATE DATABASE {name}")
-    try:
-        yield _named(server_url, name)
-    finally:
-        _administrate(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    return postgres_database(server_url, "template0")
 
 
 def pass_time(database: Database, seconds: float) -> None:

@@ -30,7 +30,7 @@ TOKEN = "the worker's token"
 DIGITS = {"dataset": {"kind": "builtin", "name": "digits"}, "model": {"kind": "timm", "name": "resnet10t"}}
 
 
-def _eventually(condition: Callable[[], Any], what: str = "", timeout_s: float = 30.0) -> Any:
+def _eventually(condition: Callable[[], Any], what: str = "", timeout_s: float = 100.0) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"never happened: {what or condition}"

@@ -182,7 +182,7 @@ def test_how_far_an_import_is_comes_with_its_heartbeats(door, supervise, check, 
     supervise(check, "none", TRAINYARD_TRAINING_COMMAND=json.dumps([sys.executable, str(program)]))
 
     def told(seen):
-        return lambda: door.bodies.get("heartbeat", {}).get("progress") == {"files_seen": seen, "files": 9}
+        return lambda: (door.bodies.get("heartbeat", {}).get("progress") or {}).get("files_seen") == seen
 
     eventually(told(3), "the first files are told")
     go.touch()

@@ -88,7 +88,7 @@ def tables(yard):
 def test_an_import_that_is_killed_midway_is_done_again(yard, pets, eventually, victim):
     dataset = add(yard)
     (pid,) = began(yard, 1, eventually)
-    everything = {"files_seen": 11, "files": 11}
+    everything = {"stage": "checking", "files_seen": 11, "files": 11, "archive_bytes_seen": 0, "archive_bytes": 0}
     shown = f"/v1/datasets/{dataset}"
     eventually(lambda: yard.call("GET", shown).json()["progress"] == everything, "progress is shown", timeout_s=60)
     if victim == "everything":

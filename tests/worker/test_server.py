@@ -65,6 +65,25 @@ def test_a_service_that_comes_back_elsewhere_is_found(door, settings, job_work):
     assert _ask(settings, across_a_restart).stop is None
 
 
+def test_who_holds_a_lease_never_waits_longer_than_between_two_heartbeats(monkeypatch):
+    pauses_s = []
+    answers = iter([Unreachable("down")] * 9)
+
+    async def call():
+        for error in answers:
+            raise error
+        return "back"
+
+    async def sleep(seconds):
+        pauses_s.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+
+    assert asyncio.run(patiently(call, longest_pause_s=1.0)) == "back"
+    assert len(pauses_s) == 9
+    assert max(pauses_s) <= 1.0
+
+
 def test_a_worker_without_a_token_asks_until_there_is_one(door, home, settings, job_work):
     (home / "worker_token").unlink()
 

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     faulthandler.register(DUMP_STACKS)
 
     def body(order: RunOrder, reporter: Reporter) -> int:
-        seen = Board(order.spec.distributed.processes, int(board))
+        seen = Board(order.processes, int(board))
         return _train(order, seen, reporter, Path(resumed) if resumed else None)
 
     return program.run(order_file, pipe, body)

@@ -23,7 +23,7 @@ def connect(order: RunOrder) -> Strategy:
     Raises `missing_library` when TensorFlow does not see the GPUs that were reserved.
     """
     tf.config.experimental.enable_op_determinism()  # sums in a fixed order: a resumed run equals an unbroken one
-    world = order.spec.distributed.processes
+    world = order.processes
     names = _gpus(world) if order.device_kind == "cuda" else _cpus(world)
     return mirrored(names)
 

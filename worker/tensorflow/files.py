@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
 from app.contract.faults import Point, reach
+from app.contract.report import Trained
 from app.contract.work import RunOrder
 from worker.tensorflow.architecture import Architecture
 from worker.training.artifact_files import write
@@ -41,6 +42,7 @@ class Card(BaseModel):
     dtype: Literal["float32", "float64"] = "float32"
     job: str | None = None
     dataset_sha256: str | None = None
+    trained: Trained | None = Field(None, description="How it came to its weights.")
     libraries: dict[str, str] = {}
     how_to_load: str = HOW_TO_LOAD
     weights_bytes: int = 0

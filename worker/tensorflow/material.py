@@ -16,6 +16,7 @@ from worker.training.fitting import Normalization
 from worker.training.loader import Loader
 from worker.training.notes import Tell, silent
 from worker.training.pairing import Mix
+from worker.training.sampling import Division
 
 # N = samples of a step, R = these and the partners that are not among them, D = devices
 
@@ -26,7 +27,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Step:
-    """One global batch. `edges_D1`: device d has the samples from edges[d] to edges[d + 1]."""
+    """One global batch. `edges_D1`: device d has the samples from edges[d] to edges[d + 1], or none."""
 
     images_RHWC: Array
     labels_R: Array
@@ -51,7 +52,7 @@ class Material:
     @property
     def world(self) -> int:
         """How many devices share a batch."""
-        return self.order.spec.distributed.processes
+        return self.order.processes
 
     @property
     def steps_per_epoch(self) -> int:
@@ -93,12 +94,19 @@ class Material:
 
     def _step(self, images_RHWC: Array, labels_R: Array, mix: Mix | None = None) -> Step:
         count = len(mix.places_N) if mix else len(labels_R)
-        edges_D1 = np.cumsum([0, *map(len, np.array_split(np.arange(count), self.world))])
+        edges_D1 = np.cumsum([0, *self._parts(count)])
         if mix is None:
             return Step(images_RHWC, labels_R, edges_D1, np.arange(count), _nothing_mixed(count))
         blend = mix.blend
         mixing_N6 = np.column_stack([blend.weights_N, blend.keep_N, blend.boxes_N4])
         return Step(images_RHWC, labels_R, edges_D1, mix.places_N, mixing_N6)
+
+    def _parts(self, count: int) -> Iterator[int]:
+        """How many of the samples of a batch each device has: as many as a process of torch's would have."""
+        division = Division(self.order.spec.training.batch_size, self.world)
+        for device in range(self.world):
+            (portion,) = sampling.portions(np.arange(count), device, division)
+            yield len(portion.indices_N) if portion.counts else 0
 
 
 def prepare(order: RunOrder, threads: int, tell: Tell = silent) -> Material:

@@ -17,17 +17,18 @@ from app.contract.report import Stage as Listed
 from app.contract.training import TrainBaseline
 from app.contract.work import RunOrder
 from worker.tensorflow import program
-from worker.training import accuracy, data, gates, machine, peaks, reference, turns
+from worker.training import accuracy, data, gates, machine, notes, peaks, reference, turns
 from worker.training.accuracy import Score
 from worker.training.events import Reporter
 from worker.training.measuring_files import ARTIFACTS, logits_file
+from worker.training.notes import Tell, silent
 from worker.training.ratios import plain, ratios
 from worker.training.reference import Logits, Reference
 
 _RUNTIMES = {"onnx": "onnxruntime", "saved_model": "tensorflow", "tflite": "tensorflow", "safetensors": "tensorflow"}
 
 
-def measured(order: RunOrder) -> Report:
+def measured(order: RunOrder, tell: Tell = silent) -> Report:
     """The report of a finished run, measured in this process. Call it in a fresh one. Raises `RunFailure`."""
     from worker.tensorflow import devices
     from worker.tensorflow.stages import stages
@@ -41,6 +42,7 @@ def measured(order: RunOrder) -> Report:
     checks = list(_checks(run_dir, found[-1]))
     scores = {each.name: _score(order, each) for each in found if each.card}
     latency = _latency(found)
+    turns.tell_left_out(latency[found[-1].name], tell)
     listed = [_listed(order, each, found, latency[each.name], scores.get(each.name)) for each in found]
     first, last = scores.get(found[0].name), scores[found[-1].name]
     return Report(
@@ -106,13 +108,15 @@ def _latency(found: Sequence[Any]) -> dict[str, list[Latency]]:
     """Of each network, compiled, by size of batch; all take turns."""
     times: dict[str, list[Latency]] = {each.name: [] for each in found}
     compiled = {each.name: _compiled(each.model) for each in found}
-    for batch_size in turns.BUDGET_S:
-        runs = {
+
+    def runs(batch_size: int) -> dict[str, turns.Run]:
+        return {
             each.name: partial(compiled[each.name], np.zeros((batch_size, *each.model.input_shape[1:]), np.float32))
             for each in found
         }
-        for name, times_s in turns.timed(runs, batch_size):
-            times[name].append(turns.latency(batch_size, times_s, "tensorflow"))
+
+    for batch_size, name, times_s in turns.by_batch_size(runs):
+        times[name].append(turns.latency(batch_size, times_s, "tensorflow"))
     return times
 
 
@@ -138,6 +142,7 @@ def _listed(order: RunOrder, stage: Any, found: Sequence[Any], latency: list[Lat
         peak_memory_bytes=_peak(order, stage, found),
         accuracy=score.accuracy if score else None,
         accuracy_interval=score.interval if score else None,
+        trained=stage.card.trained if stage.card else None,
     )
 
 
@@ -171,8 +176,8 @@ def main(arguments: list[str]) -> int:
     """Write the Report, or tell the launcher, over its pipe, why there is none and exit with 1."""
     order, out, pipe = arguments
 
-    def body(wanted: RunOrder, _reporter: Reporter) -> None:
-        report = measured(wanted)
+    def body(wanted: RunOrder, reporter: Reporter) -> None:
+        report = measured(wanted, notes.to(reporter))
         report = report.model_copy(update={"gates": gates.judged(report, wanted.spec)})
         Path(out).write_text(report.model_dump_json(), encoding="utf-8")
 

@@ -23,6 +23,8 @@ class BatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc]
     """
 
     over_all = False
+    edges_D1: Any = None
+    """Where the devices' parts of the batch under way begin and end; a device without one counts for nothing."""
 
     def add_weight(self, *args: Any, **kwargs: Any) -> Any:
         """Devices agree on running statistics by their mean."""
@@ -59,13 +61,22 @@ class BatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc]
     def _by_sums(self, values: Any, gamma: Any, beta: Any) -> Any:
         """Two passes, mean first, so that the variance is no difference of large numbers."""
         axes = list(range(values.shape.rank - 1))
-        count = tf.cast(tf.size(values) // tf.shape(values)[-1], values.dtype)
-        total, sums = self._over_devices([count, tf.reduce_sum(values, axes)])
+        counts = self._counts(values.dtype)
+        count = tf.cast(tf.size(values) // tf.shape(values)[-1], values.dtype) * counts
+        total, sums = self._over_devices([count, tf.reduce_sum(values, axes) * counts])
         mean = sums / total
-        (squares,) = self._over_devices([tf.reduce_sum(tf.math.squared_difference(values, mean), axes)])
+        (squares,) = self._over_devices([tf.reduce_sum(tf.math.squared_difference(values, mean), axes) * counts])
         variance = squares / total
-        self._follow(mean, squares / (total - 1))
+        self._follow(mean, squares / tf.maximum(total - 1, 1))
         return tf.nn.batch_normalization(values, mean, variance, beta, gamma, self.epsilon)
+
+    def _counts(self, dtype: Any) -> Any:
+        """1, or 0 where the device's images are another one's."""
+        context = tf.distribute.get_replica_context()
+        if self.edges_D1 is None or context is None:
+            return tf.ones((), dtype)
+        number = context.replica_id_in_sync_group
+        return tf.cast(self.edges_D1[number + 1] > self.edges_D1[number], dtype)
 
     def _over_devices(self, values: list[Any]) -> list[Any]:
         context = tf.distribute.get_replica_context()
@@ -88,10 +99,11 @@ def _summed(context: Any) -> Any:
 
     @tf.custom_gradient
     def summed(*values: Any) -> Any:
-        return _reduced(context, values), lambda *gradients: _reduced(context, gradients)
+        return added_up(context, values), lambda *gradients: added_up(context, gradients)
 
     return summed
 
 
-def _reduced(context: Any, values: Any) -> Any:
+def added_up(context: Any, values: Any) -> Any:
+    """Sums over the devices, behind which nobody looks for a gradient."""
     return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.stop_gradient(each) for each in values])

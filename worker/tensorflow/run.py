@@ -63,6 +63,7 @@ def _export(site: Site, name: Phase, work: Work) -> None:
     peaks.note(site.run_dir, name, None)
     loaded, scaling = site.material.loaded, site.material.scaling
     card = files.card_of(work.described, site.order, loaded.classes, scaling, loaded.sha256)
+    card = card.model_copy(update={"trained": work.trained})
     files.export(work.weights, card, site.artifacts, files.BASELINE if name == "baseline" else files.MODEL)
     if name == "training":
         images_NHWC = site.material.some_validation_images()

@@ -3,6 +3,9 @@
 A whole batch goes in, and each device takes its part: the parts' sizes differ in the last step of an epoch, and a graph
 that is told them needs no second one. The loss of a device is its sum over the global batch's size, and gradients are
 added up over the devices: the result is the gradient of one device that has the whole batch.
+
+At the end of an epoch there may be too few samples for all devices. Those without any compute with the first one's,
+which count for nothing: not every layer can be given an empty batch.
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +18,7 @@ import tensorflow as tf
 from worker.tensorflow import devices
 from worker.tensorflow.devices import Strategy
 from worker.tensorflow.material import Step
+from worker.tensorflow.norm import BatchNorm, added_up
 from worker.tensorflow.optim import Optimizer
 from worker.training.fitting import Normalization
 
@@ -23,7 +27,10 @@ from worker.training.fitting import Normalization
 
 @dataclass
 class Compiled:
-    """Of one network. What comes back of a step is (sum of losses, right answers, samples), in fp64, not waited for."""
+    """Of one network. What comes back of a step is (sum of losses, right answers, samples), in fp64, not waited for.
+
+    With `max_gradient_norm` there is a fourth: the norm that the gradients had, times the samples.
+    """
 
     strategy: Strategy
     model: Any
@@ -31,6 +38,9 @@ class Compiled:
     scaling: Normalization
     mixes: bool = False
     """Whether images are mixed with their partners."""
+    smoothing: float = 0.0
+    """Share of the answer that all classes have alike, in training."""
+    max_gradient_norm: float | None = None
     _signature: list[Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,6 +52,11 @@ class Compiled:
             tf.TensorSpec([None], tf.int64),
             tf.TensorSpec([None, 6], tf.float64),
         ]
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Names of what a step tells behind loss, hits and samples."""
+        return () if self.max_gradient_norm is None else ("gradient_norm",)
 
     def train(self, step: Step, rate: float) -> Any:
         """Make a step."""
@@ -72,13 +87,35 @@ class Compiled:
     def _train_part(self, *batch: Any) -> Any:
         images_NHWC, labels = self._part(*batch)
         samples = tf.shape(batch[3])[0]
+        for layer in self._synchronised:
+            layer.edges_D1 = batch[2]
         with tf.GradientTape() as tape:
             logits_NK = self._logits(images_NHWC, training=True)
-            losses_N = labels.losses(logits_NK)
+            losses_N = labels.losses(logits_NK, self.smoothing)
             loss = tf.reduce_sum(losses_N) / tf.cast(samples, losses_N.dtype)
         weights = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, [each.value for each in weights]), weights)
-        return labels.row(losses_N, logits_NK)
+        gradients = tape.gradient(loss, [each.value for each in weights])
+        row = labels.row(losses_N, logits_NK)
+        if self.max_gradient_norm is not None:
+            gradients, norm = self._clipped(gradients, self.max_gradient_norm)
+            row = tf.concat([row, [tf.cast(norm, tf.float64) * row[2]]], 0)
+        self.optimizer.apply(gradients, weights)
+        return row
+
+    def _clipped(self, gradients: list[Any], most: float) -> tuple[list[Any], Any]:
+        """So that the sums over the devices, which the optimizer makes, have this norm at most; and what they had.
+
+        As torch's `clip_grad_norm_`. Gradients travel once more for it.
+        """
+        context = tf.distribute.get_replica_context()
+        sums = added_up(context, gradients)
+        norm = tf.linalg.global_norm(sums)
+        share = tf.minimum(most / (norm + 1e-6), 1) / context.num_replicas_in_sync
+        return [each * tf.cast(share, each.dtype) for each in sums], norm
+
+    @cached_property
+    def _synchronised(self) -> list[BatchNorm]:
+        return [layer for layer in self.model.layers if isinstance(layer, BatchNorm) and layer.over_all]
 
     def _evaluate_part(self, *batch: Any) -> Any:
         images_NHWC, labels = self._part(*batch)
@@ -94,10 +131,12 @@ class Compiled:
     ) -> tuple[Any, "_Labels"]:
         """Of this device, normalised and mixed."""
         number = tf.distribute.get_replica_context().replica_id_in_sync_group
-        first, end = edges[number], edges[number + 1]
+        counts = edges[number + 1] > edges[number]
+        first, end = tf.where(counts, edges[number], 0), tf.where(counts, edges[number + 1], edges[1])
         places_N, mixing_N6 = places_B[first:end], mixing_B6[first:end]
         own_NHWC = normalized(images_RHWC[first:end], self.scaling)
-        labels = _Labels(labels_R[first:end], tf.gather(labels_R, places_N), tf.cast(mixing_N6[:, 0], own_NHWC.dtype))
+        own_N, other_N = labels_R[first:end], tf.gather(labels_R, places_N)
+        labels = _Labels(own_N, other_N, tf.cast(mixing_N6[:, 0], own_NHWC.dtype), counts)
         if not self.mixes:
             return own_NHWC, labels
         other_NHWC = normalized(tf.gather(images_RHWC, places_N), self.scaling)
@@ -112,21 +151,31 @@ class _Labels:
     own_N: Any
     other_N: Any
     weights_N: Any
+    counts: Any
+    """False: the images are another device's."""
 
-    def losses(self, logits_NK: Any) -> Any:
-        """The cross entropy of each image to both labels, weighted."""
+    def losses(self, logits_NK: Any, smoothing: float = 0.0) -> Any:
+        """The cross entropy of each image to both labels, weighted; 0 where the images do not count.
+
+        `smoothing`: the share of the answer that all classes have alike.
+        """
         weights_N = tf.cast(self.weights_N, logits_NK.dtype)
         own_N, other_N = (
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels=each, logits=logits_NK)
             for each in (self.own_N, self.other_N)
         )
-        return other_N + weights_N * (own_N - other_N)
+        losses_N = other_N + weights_N * (own_N - other_N)
+        if smoothing:
+            even_N = -tf.reduce_mean(tf.nn.log_softmax(logits_NK), 1)
+            losses_N += smoothing * (even_N - losses_N)
+        return losses_N * tf.cast(self.counts, losses_N.dtype)
 
     def row(self, losses_N: Any, logits_NK: Any) -> Any:
         """What counts as right is the label with more weight."""
         answers_N = tf.where(self.weights_N >= 0.5, self.own_N, self.other_N)
-        right = tf.reduce_sum(tf.cast(tf.argmax(logits_NK, 1) == answers_N, tf.float64))
-        samples = tf.cast(tf.shape(losses_N)[0], tf.float64)
+        counts = tf.cast(self.counts, tf.float64)
+        right = tf.reduce_sum(tf.cast(tf.argmax(logits_NK, 1) == answers_N, tf.float64)) * counts
+        samples = tf.cast(tf.shape(losses_N)[0], tf.float64) * counts
         return tf.stack([tf.reduce_sum(tf.cast(losses_N, tf.float64)), right, samples])
 
 

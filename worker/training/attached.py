@@ -50,6 +50,12 @@ class Attached:
     def begin_step(self, epoch: int) -> None:
         """Before each optimizer step, in an epoch counted from 0."""
 
+    def begin_pass(self, counts: bool) -> None:
+        """Before each forward pass of a step. `counts`: false where another rank has the same samples, and theirs is
+
+        what counts.
+        """
+
     def judge(self, images_NCHW: Tensor) -> Judge | None:
         """Look at images before the network does; answers how its scores change the loss. Under autocast."""
 
@@ -91,6 +97,10 @@ class Methods:
     def begin_step(self, epoch: int) -> None:
         for each in self.attached.values():
             each.begin_step(epoch)
+
+    def begin_pass(self, counts: bool) -> None:
+        for each in self.attached.values():
+            each.begin_pass(counts)
 
     def judge(self, images_NCHW: Tensor) -> Judge:
         """Of all: each is given the loss that the one before it left."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from app.contract.report import Trained
 from worker.training.architecture import Architecture
 from worker.training.libraries import timm
 
@@ -72,6 +73,7 @@ class ModelCard(BaseModel):
     dtype: Literal["float32", "float64"] = "float32"
     job: str | None = None
     dataset_sha256: str | None = None
+    trained: Trained | None = Field(None, description="How it came to its weights.")
     libraries: dict[str, str] = Field(default_factory=lambda: {"timm": timm.__version__, "torch": torch.__version__})
     how_to_load: str = HOW_TO_LOAD
     weights: Weights | None = Field(None, description="Filled in by `export`.")

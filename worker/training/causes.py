@@ -15,6 +15,8 @@ _LOST_GPU = (
 _TIMED_OUT = ("timed out", "timeout")
 _PEER_GONE = ("connection closed by peer", "connection reset by peer", "broken pipe", "connection refused")
 
+_NO_PORT = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+
 PEER_LOST = "Another process of the run ended"
 
 
@@ -53,6 +55,10 @@ def distance(told: Failure) -> int:
 def _code(error: BaseException) -> tuple[FailureCode, str]:
     if ran_out(error):
         return FailureCode.OUT_OF_MEMORY, ""
+    if isinstance(error, OSError) and error.errno in _NO_PORT:
+        return FailureCode.CRASHED, "The ranks have no port to meet at. "
+    if isinstance(error, ConnectionError):
+        return FailureCode.CRASHED, f"{PEER_LOST}. "
     if isinstance(error, RuntimeError):
         return _code_of_torch(error)
     return FailureCode.INTERNAL, ""

@@ -35,14 +35,19 @@ class Position:
     rollbacks: int = 0  # times that it diverged: each halves the rate
     micro_batch: int | None = None  # most images a rank computes at once; null: its whole share
     prunings: int = 0  # steps of pruning during training that were made
-    best: float | None = None  # highest validation accuracy so far, with the channels that are left
+    best: float | None = None  # what is exported by, as more is better; of epochs with the network's last form
     best_epoch: int = 0
+    bar: float | None = None  # what early stopping watches, at its best
+    waited: int = 0  # epochs since then
+    stopped_early: bool = False
     epoch_sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # loss, correct, samples of this epoch
 
 
 @dataclass
 class Snapshot:
-    """All that a run needs to go on bit-exactly. `tensors`: model, optimizer, scaler. `rng`: one entry a rank."""
+    """All that a run needs to go on bit-exactly. `tensors`: model, optimizer, scaler, methods; with the options that
+    need them, `ema` and `best`. `rng`: one entry a rank.
+    """
 
     position: Position
     identity: dict[str, str]  # what must be the same when it is loaded: the spec's hash, the data's

@@ -31,6 +31,7 @@ class Share:
     images: int
     processes: int = 1
     halved: bool = False  # precision `auto` will be bf16
+    moments: float = 1.0  # share of the optimizer's that it keeps
 
 
 def network_cost(model: nn.Module, channels: int, image_size: Sequence[int]) -> NetworkCost:
@@ -104,7 +105,8 @@ def training_memory_bytes(
 ) -> int:
     """Estimated peak of one process in training, without what torch itself occupies.
 
-    Weights, gradients and the optimizer's moments in fp32 (fp64 if so trained); DDP's buckets hold the gradients again;
+    Weights, their average, gradients and the optimizer's moments in fp32 (fp64 if so trained); DDP's buckets hold the
+    gradients again;
     what autograd keeps for the backward pass is measured on 2 images, of which each tensor counts once, and scaled to
     the batch; then the largest activation again, for its gradient; and the images. Caches, workspaces of the
     kernels and fragmentation are not in it.
@@ -114,7 +116,7 @@ def training_memory_bytes(
     """
     scale = _compute_share(training, share)
     weight_bytes = 2 * FP32_BYTES if training.precision == "fp64" else FP32_BYTES
-    copies = 2 + moments(training) + (share.processes > 1)
+    copies = 2 + moments(training) * share.moments + (share.processes > 1) + (training.ema is not None)
     weights = weight_bytes * sum(parameter.numel() for parameter in model.parameters())
     kept = kept_for_backward(model, channels, image_size)
     passing = (1 + methods.unpacked) * kept.largest * scale if methods else kept.largest * scale

@@ -15,12 +15,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from app.contract.datasets import ImportProgress
-from app.contract.failures import FailureCode, failure
 from app.contract.work import ImportTask
-from worker.training import image_table
+from worker.training import answers, image_table
 from worker.training.archives.refusals import Limits
 from worker.training.archives.unpack import unpack
-from worker.training.errors import RunFailure
 from worker.training.image_check import Follower, facts, inspect_layout, judge
 from worker.training.image_folder import survey
 from worker.training.layouts import Layout
@@ -31,23 +29,21 @@ TELL_EVERY_S = 0.5
 
 def main(request: Path, out: Path) -> int:
     """Exit code 0 with facts in `out`, or 1 with a failure in it."""
-    try:
+
+    def found() -> BaseModel:
         task = ImportTask.model_validate_json(request.read_bytes())
+        teller = _Teller(out.with_name(PROGRESS))
         if task.archive is not None:
             limits = Limits(task.archive.max_unpacked_bytes, task.archive.min_free_bytes)
-            unpack(Path(task.archive.path), Path(task.path), limits)
-        return _answer(out, _check(task, out.with_name(PROGRESS)), 0)
-    except RunFailure as error:
-        return _answer(out, error.failure, 1)
-    except MemoryError as error:
-        return _answer(out, failure(FailureCode.OUT_OF_MEMORY, f"The data set's check: {error}"), 1)
-    except Exception as error:  # noqa: BLE001 - the caller must be told whatever it is
-        return _answer(out, failure(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"), 1)
+            unpack(Path(task.archive.path), Path(task.path), limits, teller.unpacked)
+        return _check(task, teller)
+
+    return answers.give(out, found, answers.explainer("The data set's check"))
 
 
-def _check(task: ImportTask, progress: Path) -> BaseModel:
+def _check(task: ImportTask, teller: Follower) -> BaseModel:
     layout = survey(task.path)
-    inspected = inspect_layout(layout, _Teller(progress))
+    inspected = inspect_layout(layout, teller)
     if task.results is not None:
         image_table.write(Path(task.results), layout, inspected.looks, inspected.findings)
     judge(inspected.manifest, task.bad_image_share)
@@ -55,33 +51,34 @@ def _check(task: ImportTask, progress: Path) -> BaseModel:
 
 
 class _Teller(Follower):
-    """Writes down how far the check is, twice a second."""
+    """Writes down how far the import is, twice a second."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._files = 0
         self._next_s = 0.0
 
+    def unpacked(self, files: int, seen_bytes: int, archive_bytes: int) -> None:
+        """So many files were unpacked, up to now, and so much of the archive is behind them."""
+        if self._is_due():
+            far = {"archive_bytes_seen": seen_bytes, "archive_bytes": archive_bytes}
+            answers.write(self._file, ImportProgress(stage="unpacking", files_seen=files, files=0, **far))
+
     def begin(self, layout: Layout) -> None:
         self._files = len(layout.names)
+        self._next_s = 0.0
         self.told(0)
 
     def told(self, files: int) -> None:
+        if self._is_due() or files == self._files:
+            answers.write(self._file, ImportProgress(stage="checking", files_seen=files, files=self._files))
+
+    def _is_due(self) -> bool:
         now_s = time.monotonic()
-        if now_s >= self._next_s or files == self._files:
-            _write(self._file, ImportProgress(files_seen=files, files=self._files))
-            self._next_s = now_s + TELL_EVERY_S
-
-
-def _answer(out: Path, answer: BaseModel, exit_code: int) -> int:
-    _write(out, answer)
-    return exit_code
-
-
-def _write(file: Path, content: BaseModel) -> None:
-    part = file.with_name(file.name + ".part")
-    part.write_text(content.model_dump_json(), "utf-8")
-    part.replace(file)
+        if now_s < self._next_s:
+            return False
+        self._next_s = now_s + TELL_EVERY_S
+        return True
 
 
 if __name__ == "__main__":

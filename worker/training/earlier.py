@@ -1,11 +1,12 @@
-"""`baseline: job`: the network of an earlier job, as what this job's is compared with."""
+"""`baseline: job`: the network of an earlier job, as what this job's is compared with; and what jobs on other splits of
+the same data have seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from app.contract.training import JobBaseline
 from app.contract.work import RunOrder
-from worker.training import data, export
+from worker.training import data, export, splits
 from worker.training.card import BrokenModel, ModelCard, read_card
 from worker.training.data import LoadedData, Outline
 from worker.training.errors import RunFailure, bad_spec
@@ -78,6 +79,11 @@ def _check_split(order: RunOrder) -> None:
         split = f"training.seed {theirs.seed} and validation_fraction {theirs.validation_fraction:g}"
         why = f"held out other images ({split}) and has trained on some that this job validates with: use the same"
         raise _refused("other_split", why, order)
+
+
+def split_warnings(order: RunOrder, found: Outline) -> Iterator[str]:
+    """See `splits`."""
+    return splits.warnings(order, found, lambda folder: read_card(folder).dataset_sha256)
 
 
 def _refused(code: str, why: str, order: RunOrder) -> RunFailure:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from app.contract.compression import Distillation
+from app.contract.distributed import Ddp
 from app.contract.plan import TeacherCost
 from app.contract.work import RunOrder
 from worker.training import architecture, cost
@@ -45,4 +46,6 @@ def of_teacher(order: RunOrder, classes: Sequence[str], channels: int, largest_s
 
 def _share(order: RunOrder, largest_share: int) -> cost.Share:
     halved = order.device_kind == "cuda" and order.spec.training.precision == "auto"
-    return cost.Share(largest_share, order.spec.distributed.processes, halved)
+    way = order.spec.distributed
+    divided = isinstance(way, Ddp) and way.zero_optimizer
+    return cost.Share(largest_share, order.processes, halved, 1 / order.processes if divided else 1.0)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from app.contract.distributed import passes
 from app.contract.export import FILES, INT8_FILE
 from app.contract.report import ClassChange, Latency
 from app.contract.report import Stage as Listed
@@ -11,11 +12,12 @@ from app.contract.training import TrainBaseline
 from app.contract.work import RunOrder
 from worker.training import cost, data, expected_memory, peaks, sampling, scores, timing
 from worker.training.card import ModelCard
+from worker.training.errors import RunFailure
 from worker.training.measuring import ARTIFACTS, BEFORE
 from worker.training.onnx_network import OnnxNetwork
 from worker.training.ratios import plain, ratios
 from worker.training.scores import Score
-from worker.training.stages import Stage, size_of
+from worker.training.stages import FIRST, Stage, size_of
 
 __all__ = ["Figures", "plain", "ratios"]
 
@@ -85,6 +87,7 @@ class Figures:
             peak_memory_bytes=self._peak_memory_bytes(stage),
             accuracy=score.accuracy if score else None,
             accuracy_interval=score.interval if score else None,
+            trained=stage.card.trained if stage.card else None,
         )
 
     def _int8(self, trained: Listed) -> Listed:
@@ -106,14 +109,27 @@ class Figures:
         """A method of the loop leaves the network of the stage before it: that is timed once."""
         return next(each.name for each in self.networks if each.model is stage.model)
 
-    def _training_memory_bytes(self, stage: Stage) -> int:
-        """Of the trained network with its methods of the loop, and its teacher; of the others without."""
-        order, spec = self.order, self.order.spec
-        share = sampling.largest_share(self._train_images, spec.training.batch_size, spec.distributed.processes)
-        if stage is not self.networks[-1]:
-            return expected_memory.without_methods(stage.model, order, share)
+    def _training_memory_bytes(self, stage: Stage) -> int | None:
+        """Of the network with the methods of the loop up to this one, and its teacher.
+
+        Null where one of them names layers that only a later method makes.
+        """
+        spec = self.order.spec
+        share = sampling.largest_share(
+            self._train_images, spec.training.batch_size, self.order.processes, passes(spec.distributed)
+        )
+        if stage.name in FIRST:
+            return expected_memory.without_methods(stage.model, self.order, share)
+        behind = len(self.networks) - 1 - self.networks.index(stage)
+        methods = spec.compression[: len(spec.compression) - behind - int(bool(behind and spec.quantization))]
+        order = self.order.model_copy(update={"spec": spec.model_copy(update={"compression": methods})})
+        try:
+            own = expected_memory.of_training(stage.model, order, self.card.classes, share)
+        except RunFailure:
+            if behind:
+                return None
+            raise
         teacher = expected_memory.of_teacher(order, self.card.classes, self.card.channels, share)
-        own = expected_memory.of_training(stage.model, order, self.card.classes, share)
         return own + (teacher.memory_bytes if teacher else 0)
 
     @cached_property

@@ -1,7 +1,7 @@
 """Labelled images that are read one at a time, and the memory that keeps them decoded."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,17 @@ class Images:
         return Images(
             self.labels_N[members], self.sizes_N2[members], self.channels, lambda index: read(int(members[index]))
         )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some images of a set, each read when it is asked for."""
+
+    images: Images
+    indices: list[int]
+
+    def __iter__(self) -> Iterator[Image]:
+        return map(self.images.read, self.indices)
 
 
 class Remembered:

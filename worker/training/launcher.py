@@ -26,7 +26,7 @@ from app.contract.failures import POLICY, Failure, FailureCode
 from app.contract.faults import Point, reach
 from app.contract.report import Report
 from app.contract.work import RunOrder
-from worker.training import causes, checkpoint, data, gates, logs, measuring, notes, planning
+from worker.training import causes, checkpoint, data, gates, measuring, notes, planning, side_process
 from worker.training.board import Board
 from worker.training.errors import RunFailure
 from worker.training.events import EventLog, Reporter
@@ -62,7 +62,7 @@ def launch(order: RunOrder) -> int:
             return DISK_FULL
         raise
     kind = _kind(order)
-    launch = kind(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.spec.distributed.processes))
+    launch = kind(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.processes))
     with _stop_signals(launch.limits):
         return launch.to_the_end()
 
@@ -136,7 +136,7 @@ class Launch:
 
         planned = prepared = False
         while True:
-            planner = None if planned else self._fork("planner", self._plan)
+            planner = None if planned else self._fork_beside("planner", "There is no plan", self._plan)
             try:
                 if not prepared:
                     self._prepare(planner)
@@ -152,27 +152,18 @@ class Launch:
         """
         if isinstance(self.order.spec.dataset, Builtin):
             return
-        preparer = self._fork("data", self._prepare_data)
+        preparer = self._fork_beside("data", "The data cannot be used", self._prepare_data)
         children = [planner, preparer] if planner else [preparer]
         patience = Watchdog(time.monotonic(), PREPARE_S / START_FACTOR)
         Watch(children, self.events, self.limits, patience, planner).until_ended(preparer)
 
-    def _prepare_data(self, pipe: int) -> int:
+    def _prepare_data(self, reporter: Reporter) -> None:
         """The body of the preparer."""
-        logs.to_stderr()
-        reporter = Reporter(pipe)
-        try:
-            data.load(self.order, notes.to(reporter))
-        except Exception as error:
-            log.exception("The data cannot be used")
-            reporter.fail(causes.explain(error))
-            return 1
-        reporter.close()
-        return 0
+        data.load(self.order, notes.to(reporter))
 
     def _start_ranks(self, start: Start, planner: Child | None) -> None:
         """Fork the ranks, host the store, and wait for all; the planner works beside the first seconds of training."""
-        world = self.order.spec.distributed.processes
+        world = self.order.processes
         reach(Point.PREPARED_BEFORE_FORK)
         with socket.create_server(("127.0.0.1", 0), backlog=world) as door:
             port: int = door.getsockname()[1]
@@ -211,27 +202,21 @@ class Launch:
     def _fork(self, name: str, body: Callable[[int], int]) -> Child:
         return fork(name, self.run_dir / "logs" / f"{name}.log", body)
 
-    def _plan(self, pipe: int) -> int:
+    def _fork_beside(self, name: str, trouble: str, body: Callable[[Reporter], None]) -> Child:
+        return self._fork(name, lambda pipe: side_process.run(pipe, trouble, body))
+
+    def _plan(self, reporter: Reporter) -> None:
         """The body of the planner: the plan as an event, or the failure that spares the ranks their work."""
-        logs.to_stderr()
-        reporter = Reporter(pipe)
-        try:
-            refuse_unsupported(self.order.spec.training.precision, self.order.device_kind)
-            self._let_ranks_begin()
-            reporter.send(Planned, plan=planning.make_plan(self.order))
-        except Exception as error:
-            log.exception("There is no plan")
-            reporter.fail(causes.explain(error))
-            return 1
-        reporter.close()
-        return 0
+        refuse_unsupported(self.order.spec.training.precision, self.order.device_kind)
+        self._let_ranks_begin()
+        reporter.send(Planned, plan=planning.make_plan(self.order))
 
     def _let_ranks_begin(self) -> None:
         """A plan takes 0.3 s of a processor. Where the ranks want them all, it waits a little for their first step.
 
         A data set that is being prepared is waited for no longer either.
         """
-        if len(os.sched_getaffinity(0)) > self.order.spec.distributed.processes:
+        if len(os.sched_getaffinity(0)) > self.order.processes:
             return
         deadline = time.monotonic() + PLAN_WAITS_S
         while not self.board.slowest() and time.monotonic() < deadline:

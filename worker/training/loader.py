@@ -8,14 +8,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from threading import Barrier
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from worker.training.augment import Image, Pipeline, Plan
+from worker.training.augment import Pipeline, Plan
 from worker.training.geometry import Array
-from worker.training.images import Images
+from worker.training.images import Images, Selection
 
 # N = images in the batch, H W = height and width of what the network sees, C = channels
 
@@ -35,7 +36,7 @@ Values_co = TypeVar("Values_co", covariant=True)
 class Making(Protocol[Values_co]):
     """A batch under way."""
 
-    def add(self, start: int, images: Iterable[Image], plan: Plan) -> None:
+    def add(self, start: int, images: Selection, plan: Plan) -> None:
         """Some consecutive images, the first of which is number `start` of the batch. Called from several threads."""
 
     def result(self) -> Values_co:
@@ -101,16 +102,23 @@ class Loader(Generic[Values]):
     def __init__(
         self, images: Images, pipeline: Pipeline, threads: int = 1, *, executor: Executor[Values] | None = None
     ) -> None:
-        """`threads` read, and resample or cut; none is started before the first batch is asked for.
+        """`threads` read, and resample or cut; none is started before `start`, or the first batch is asked for.
 
         `executor`: makes the batches; null: on the host, for torch.
         """
+        self._threads = threads
         self._images = images
         self._pipeline = pipeline
         self._executor = executor or _for_torch(pipeline)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
         self.waited_s = 0.0
         """How long whoever takes the batches has waited for them, up to now."""
+
+    def start(self) -> None:
+        """Have all threads now: when memory has become short, there may be no room for a stack."""
+        together = Barrier(self._threads)
+        for waiting in [self._pool.submit(together.wait) for _ in range(self._threads)]:
+            waiting.result()
 
     def train(self, epoch: int, batches: Iterable[Indices]) -> Iterator[Batch[Values]]:
         """The batches of `epoch`, counted from 0, augmented. A failure to read is raised where its batch would come."""
@@ -167,7 +175,7 @@ class Loader(Generic[Values]):
 
         def add(start: int) -> None:
             part = indices_N[start : start + _CHUNK].tolist()
-            making.add(start, map(self._images.read, part), planned.part(start, len(part)))
+            making.add(start, Selection(self._images, part), planned.part(start, len(part)))
 
         parts = [self._pool.submit(add, start) for start in range(0, len(indices_N), _CHUNK)]
         return _Begun(making, self._executor.labels(self._images.labels_N[indices_N]), parts)

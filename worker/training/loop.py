@@ -1,16 +1,17 @@
 """The training loop, with the only `backward()` of the project."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from itertools import repeat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, repeat
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worker.training import seeds
+from worker.training import gradients, seeds
 from worker.training.attached import Methods
+from worker.training.averaging import Average
 from worker.training.checkpoint import Position
 from worker.training.council import Council, Decision
 from worker.training.distributed import Ranks
@@ -18,6 +19,7 @@ from worker.training.evaluation import row
 from worker.training.memory import MicroBatch
 from worker.training.mixing import Partners
 from worker.training.precision import Precision
+from worker.training.sampling import Portion
 
 # N = samples of this rank in a step, K = classes, R = what the council hears of a step: see `council`
 
@@ -37,6 +39,27 @@ class Trainee:
     position: Position
     micro_batch: MicroBatch
     methods: Methods = field(default_factory=Methods)
+    max_gradient_norm: float | None = None
+    average: Average | None = None
+    best: Mapping[str, torch.Tensor] | None = None
+    """The state of the network to export, on rank 0's host, where it is not the last one."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what a row has behind loss, hits and samples."""
+        return (*self.methods.metrics, *gradients.metrics(self.scaler, self.max_gradient_norm))
+
+    def shown(self) -> AbstractContextManager[None]:
+        """Inside, the network is as it is evaluated."""
+        return self.average.shown() if self.average else nullcontext()
+
+    def finish(self) -> None:
+        """Leave the network as it is exported."""
+        self.methods.detach()
+        if self.best is not None:
+            self.network.load_state_dict(self.best)
+        elif self.average:
+            self.average.load_into_network()
 
 
 @dataclass(frozen=True)
@@ -47,6 +70,9 @@ class Share:
     labels_N: torch.Tensor
     batch_samples: int
     partners: Partners | None = None  # null: the images are not mixed
+    portions: tuple[Portion, ...] = ()  # one a pass; empty: all at once
+    counts: bool = True  # of a piece: false where another rank has these samples
+    smoothing: float = 0.0  # share of the answer that all classes have alike
 
     @property
     def answers_N(self) -> torch.Tensor:
@@ -56,15 +82,25 @@ class Share:
     def loss(self, logits_NK: torch.Tensor) -> torch.Tensor:
         """The mean cross entropy of the network's scores."""
         if self.partners:
-            return self.partners.loss(logits_NK, self.labels_N)
-        return F.cross_entropy(logits_NK, self.labels_N)
+            return self.partners.loss(logits_NK, self.labels_N, self.smoothing)
+        return F.cross_entropy(logits_NK, self.labels_N, label_smoothing=self.smoothing)
 
-    def cut(self, pieces: int) -> Iterator["Share"]:
-        """The share in pieces whose sizes differ by at most 1."""
+    def pieces(self, micro_batch: MicroBatch) -> Iterator["Share"]:
+        """The share as it is computed: pass by pass, and each as small as memory asks for. As many on every rank."""
+        if not self.portions:
+            yield from self.cut(micro_batch.pieces(len(self.labels_N)))
+            return
+        ends = accumulate(len(portion.indices_N) for portion in self.portions[:-1])
+        for portion, piece in zip(self.portions, self.cut(tuple(ends)), strict=True):
+            own = replace(piece, counts=portion.counts)
+            yield from own.cut(micro_batch.pieces(portion.most, portion.fewest))
+
+    def cut(self, pieces: int | tuple[int, ...]) -> Iterator["Share"]:
+        """The share in pieces whose sizes differ by at most 1, or at these places."""
         parts = self.images_NCHW.tensor_split(pieces), self.labels_N.tensor_split(pieces)
-        partners = self.partners.cut(pieces) if self.partners else repeat(None, pieces)
+        partners = self.partners.cut(pieces) if self.partners else repeat(None, len(parts[0]))
         return (
-            Share(images, labels, self.batch_samples, other)
+            Share(images, labels, self.batch_samples, other, counts=self.counts, smoothing=self.smoothing)
             for images, labels, other in zip(*parts, partners, strict=True)
         )
 
@@ -100,21 +136,25 @@ def _step(trainee: Trainee, share: Share, rate: float, ranks: Ranks) -> torch.Te
     """
     trainee.methods.begin_step(trainee.position.epoch)
     row_R = _accumulate(trainee, share, ranks)
+    told = gradients.finished(trainee.optimizer, trainee.scaler, trainee.max_gradient_norm)
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
     trainee.scaler.step(trainee.optimizer)
     trainee.scaler.update()
     trainee.optimizer.zero_grad(set_to_none=True)
     trainee.methods.end_step()
-    return row_R
+    if trainee.average:
+        trainee.average.step_made(trainee.position.step + 1)
+    return torch.cat([row_R, *(each.double().view(1) * len(share.labels_N) for each in told)])
 
 
 def _accumulate(trainee: Trainee, share: Share, ranks: Ranks) -> torch.Tensor:
     """Add the gradients of the share, piece by piece in order; only the last piece's backward pass exchanges them."""
-    pieces = list(share.cut(trainee.micro_batch.pieces(len(share.labels_N))))
+    pieces = list(share.pieces(trainee.micro_batch))
     rows_PR = []
     for piece in pieces:
-        weight = ranks.world * len(piece.labels_N) / share.batch_samples
+        weight = ranks.world * len(piece.labels_N) / share.batch_samples if piece.counts else 0.0
+        trainee.methods.begin_pass(piece.counts)
         with nullcontext() if piece is pieces[-1] else ranks.apart(trainee.wrapped):
             rows_PR.append(
                 _gradients(trainee.wrapped, piece, weight, trainee.precision, trainee.scaler, trainee.methods)
@@ -140,10 +180,21 @@ def _gradients(
         loss, published = judge(share.loss(logits_NK), logits_NK)
     scaler.scale(loss * weight).backward()
     of_methods = [each.double().view(1) * len(share.labels_N) for each in published]
-    return torch.cat([row(loss, logits_NK, share.answers_N), *of_methods])
+    told_R = torch.cat([row(loss, logits_NK, share.answers_N), *of_methods])
+    return told_R if share.counts else torch.zeros_like(told_R)
 
 
-def settle(network: nn.Module, example: Share, ranks: Ranks, precision: Precision) -> nn.Module:
+Compile = Callable[[nn.Module, Callable[[nn.Module], object]], nn.Module]
+"""From a network, and one pass forward and back through any like it, to what is called in steps."""
+
+
+def settle(
+    network: nn.Module,
+    example: Share,
+    ranks: Ranks,
+    precision: Precision,
+    compiled: Compile = lambda network, _try_out: network,
+) -> nn.Module:
     """Wrap `network` for the ranks, with everything that happens only in a first step already behind it.
 
     DDP orders its buckets anew after its first backward pass, which changes the order of sums. A resumed run would be
@@ -159,8 +210,10 @@ def settle(network: nn.Module, example: Share, ranks: Ranks, precision: Precisio
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.requires_grad and parameter.grad is not None)
     network.zero_grad(set_to_none=True)
-    wrapped = ranks.wrap(network)
-    if wrapped is not network:
+    called = compiled(network, lambda model: _gradients(model, example, 1.0, precision, scaler))
+    network.zero_grad(set_to_none=True)
+    wrapped = ranks.wrap(called)
+    if wrapped is not called:
         _gradients(wrapped, example, 1.0, precision, scaler)
         network.zero_grad(set_to_none=True)
     for name, buffer in network.named_buffers():

@@ -3,7 +3,6 @@
 `python -m worker.training.measure ORDER.json OUT.json PIPE` is that process; PIPE, a descriptor, hears of a failure.
 """
 
-import logging
 import sys
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from torch import nn
 from app.contract.export import FILES, INT8_FILE
 from app.contract.report import Report
 from app.contract.work import RunOrder
-from worker.training import causes, checks, gates, logs, machine, notes, stages
+from worker.training import checks, gates, machine, notes, side_process, stages, turns
 from worker.training.card import ModelCard
-from worker.training.events import Reporter
 from worker.training.export import probe
 from worker.training.figures import Figures, plain, ratios
 from worker.training.measuring import ARTIFACTS, BEFORE, artifacts
@@ -24,8 +22,6 @@ from worker.training.onnx_network import OnnxNetwork
 from worker.training.reference import TOLERANCE
 
 __all__ = ["ARTIFACTS", "artifacts", "main", "measured"]
-
-log = logging.getLogger(__name__)
 
 
 def measured(order: RunOrder, tell: Tell = silent) -> Report:
@@ -44,6 +40,7 @@ def measured(order: RunOrder, tell: Tell = silent) -> Report:
     onnx = {name: OnnxNetwork(path, threads) for name, path in paths.items() if path.exists()}
     figures = Figures(order, found, onnx, card)
     listed = figures.stages()
+    turns.tell_left_out(listed[-1].latency, tell)
     return Report(
         before=plain(listed[0]),
         after=plain(listed[-1]),
@@ -79,20 +76,15 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 3:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    order, out, pipe = arguments
-    logs.to_stderr()
-    reporter = Reporter(int(pipe))
-    try:
-        wanted = RunOrder.model_validate_json(Path(order).read_bytes())
-        report = measured(wanted, notes.to(reporter))
-        report = report.model_copy(update={"gates": gates.judged(report, wanted.spec)})
-        Path(out).write_text(report.model_dump_json(), encoding="utf-8")
-    except Exception as error:
-        log.exception("There is no report")
-        reporter.fail(causes.explain(error))
-        return 1
-    reporter.close()
-    return 0
+    order, out, pipe = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    return side_process.run(pipe, "There is no report", lambda reporter: _write(order, out, notes.to(reporter)))
+
+
+def _write(path: Path, out: Path, tell: Tell) -> None:
+    order = RunOrder.model_validate_json(path.read_bytes())
+    report = measured(order, tell)
+    report = report.model_copy(update={"gates": gates.judged(report, order.spec)})
+    out.write_text(report.model_dump_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

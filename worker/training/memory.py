@@ -38,10 +38,18 @@ class MicroBatch:
     least: int = 1
     most: int | None = None  # null: all
 
-    def pieces(self, images: int) -> int:
-        """Into how many pieces a share is cut, so that none is larger than `most` or smaller than `least`."""
+    def pieces(self, images: int, fewest: int | None = None) -> int:
+        """Into how many pieces a share is cut, so that none is larger than `most` or smaller than `least`.
+
+        `fewest`: where ranks have different shares, of which `images` is the largest; all cut theirs into as many.
+        """
         wanted = -(-images // (self.most or images))
-        return max(1, min(wanted, images // self.least))
+        return max(1, min(wanted, (fewest or images) // self.least))
+
+    @property
+    def largest_piece(self) -> int:
+        """How many images are computed at once in most steps."""
+        return -(-self.largest_share // self.pieces(self.largest_share))
 
     @contextmanager
     def fitting(self) -> Iterator[None]:

@@ -28,18 +28,22 @@ class Partners:
     weights_N: torch.Tensor
     """Of the image's own label, in [0, 1]; that of the partner's is the rest."""
 
-    def loss(self, logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-        """The mean over the samples of the cross entropy to both labels, weighted."""
+    def loss(self, logits_NK: torch.Tensor, labels_N: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+        """The mean over the samples of the cross entropy to both labels, weighted.
+
+        `smoothing`: the share of the answer that all classes have alike.
+        """
         log_NK = F.log_softmax(logits_NK, 1, dtype=self.weights_N.dtype)
         own_N, other_N = (F.nll_loss(log_NK, each_N, reduction="none") for each_N in (labels_N, self.labels_N))
-        return torch.lerp(other_N, own_N, self.weights_N).mean()
+        told = torch.lerp(other_N, own_N, self.weights_N).mean()
+        return torch.lerp(told, -log_NK.mean(), smoothing) if smoothing else told
 
     def larger(self, labels_N: torch.Tensor) -> torch.Tensor:
         """Of both labels the one with more weight; at a half each, the image's own."""
         return torch.where(self.weights_N >= 0.5, labels_N, self.labels_N)
 
-    def cut(self, pieces: int) -> Iterator["Partners"]:
-        """In pieces whose sizes differ by at most 1."""
+    def cut(self, pieces: int | tuple[int, ...]) -> Iterator["Partners"]:
+        """In pieces whose sizes differ by at most 1, or at these places."""
         both = zip(self.labels_N.tensor_split(pieces), self.weights_N.tensor_split(pieces), strict=True)
         return (Partners(labels_M, weights_M) for labels_M, weights_M in both)
 

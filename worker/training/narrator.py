@@ -91,6 +91,15 @@ class Narrator:
         self.reporter.send(Metrics, step=step, values=validation)
         self.reporter.send(EpochEnded, phase=self.phase, epoch=epoch, values=training | validation)
 
+    def stalled(self, step: int, seconds: float) -> None:
+        """Tell how long training stood still for a checkpoint."""
+        self.reporter.send(Metrics, step=step, values=self._named("system", {"checkpoint_stall_s": seconds}))
+
+    def jumped(self, step: int, fraction: float) -> None:
+        """Tell that no more steps follow in this phase, though more were planned."""
+        progress = self.pace.progress(step).model_copy(update={"fraction": fraction, "eta_s": None})
+        self.reporter.send(Progressed, progress=progress)
+
     def _named(self, group: str, values: dict[str, float]) -> dict[str, float]:
         prefix = "baseline/" if self.phase == "baseline" else ""
         return {f"{prefix}{group}/{name}": value for name, value in values.items()}

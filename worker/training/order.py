@@ -1,6 +1,7 @@
 """What a run is told: read from a file that holds a RunOrder or a bare job spec."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.contract.data import Folder
+from app.contract.distributed import fitting
 from app.contract.events import Failed
 from app.contract.failures import FailureCode, FieldProblem, failure
 from app.contract.job import JobSpec
@@ -38,7 +40,8 @@ def _order_for(spec: JobSpec) -> RunOrder:
     """A person's run: the GPUs of this machine if there are enough, otherwise CPU processes. Its time starts anew."""
     import torch
 
-    processes = spec.distributed.processes
+    here = torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    processes = fitting(spec.distributed, here, spec.training.batch_size)
     dataset = spec.dataset.path if isinstance(spec.dataset, Folder) else None
     kind = "cuda" if torch.cuda.device_count() >= processes else "cpu"
     paths = Paths(run_dir="", dataset=dataset)

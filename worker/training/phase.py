@@ -1,9 +1,10 @@
 """One network, from its initial weights to its last epoch: evaluated, saved, resumed, and set back when it diverges."""
 
 import logging
+import time
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,33 @@ from torch import nn
 from app.contract.events import Compressed, Noted, Phase
 from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
-from worker.training import architecture, checkpoint, optim, pruning, recalibration, seeds
+from worker.training import (
+    architecture,
+    checkpoint,
+    compiling,
+    optim,
+    pruning,
+    recalibration,
+    seeds,
+    state,
+    synced_batchnorm,
+)
 from worker.training.architecture import Applied
 from worker.training.attached import Course, Methods
 from worker.training.card import Scaling
 from worker.training.checkpoint import Position, Snapshot
+from worker.training.compiling import Compiler
 from worker.training.compressing import attach
 from worker.training.council import Council, Diverging, Row
 from worker.training.errors import RunFailure
 from worker.training.evaluation import Score, evaluate
+from worker.training.finite import all_finite
 from worker.training.loop import Trainee, settle, train_epoch
 from worker.training.memory import MicroBatch, least_images
 from worker.training.narrator import Narrator
 from worker.training.networks import Beginning, begin
-from worker.training.saver import all_finite, detached
 from worker.training.site import Site, StopRun
+from worker.training.verdicts import Verdicts
 
 ROLLBACK_LIMIT = 2
 
@@ -45,7 +58,7 @@ def train(site: Site, phase: Phase, resumed: Path | None) -> Trainee:
         work = _begin(site, phase, source, rollbacks)
         try:
             trainee = work.to_the_end()
-            trainee.methods.detach()
+            trainee.finish()
             return trainee
         except Diverging as trouble:
             rollbacks = work.trainee.position.rollbacks + 1
@@ -60,10 +73,11 @@ class Work:
     trainee: Trainee
     council: Council
     narrator: Narrator
+    verdicts: Verdicts
 
     def to_the_end(self) -> Trainee:
         """All epochs that are left."""
-        while self.trainee.position.epoch < self.site.order.spec.training.epochs:
+        while not self.verdicts.is_over(self.trainee.position):
             self._epoch()
         return self.trainee
 
@@ -75,13 +89,14 @@ class Work:
         shares = material.shares(position.epoch, position.batch)
         for decision in train_epoch(self.trainee, shares, self.site.ranks, self.council, self._step_made):
             stop = self.council.settle(position.step).stop or decision.stop
-            self._save(is_best=False, stop=stop)
+            self._save(None, stop=stop)
         stop = self.council.settle(position.step).stop
-        score = evaluate(
-            self.trainee.network, material.validation_batches(), self.site.ranks, material.precision, self.site.tick
-        )
-        is_best = self._close_epoch(score)
-        self._save(is_best=is_best, stop=stop)
+        with self.trainee.shown():
+            score = evaluate(
+                self.trainee.network, material.validation_batches(), self.site.ranks, material.precision, self.site.tick
+            )
+        self._close_epoch(score)
+        self._save(score, stop=stop)
 
     def _prune(self) -> None:
         """Make the step of pruning that is due now, if any: the network goes on as if it had been loaded so."""
@@ -89,7 +104,7 @@ class Work:
         step = pruning.due(site.order.spec, trainee.position)
         if step is None:
             return
-        tensors = _tensors(trainee)
+        tensors = state.tensors(trainee)
         trainee.methods.detach()
         whole = begin(site.order, site.material.loaded.classes, trainee.position.phase).network
         pruned = pruning.prune(trainee.network, whole, step, site)
@@ -101,36 +116,46 @@ class Work:
         self.site.tick()
         self.narrator.step_made(step, rate, images, self.site.material.training.waited_s)
 
-    def _close_epoch(self, score: Score) -> bool:
+    def _close_epoch(self, score: Score) -> None:
         position = self.trainee.position
         position.epoch, position.batch = position.epoch + 1, 0
         self.narrator.epoch_ended(position.epoch, position.step, position.epoch_sums, score)
         log.info("%s epoch %d: val/accuracy %.4f", position.phase, position.epoch, score.accuracy)
         position.epoch_sums = [0.0, 0.0, 0.0]
-        is_best = position.best is None or score.accuracy > position.best
-        if is_best:
-            position.best, position.best_epoch = score.accuracy, position.epoch
-        return is_best
 
-    def _save(self, *, is_best: bool, stop: bool) -> None:
-        """Save, unless the weights are spoilt; leave, if that was decided. After the last epoch they must be good."""
+    def _save(self, score: Score | None, *, stop: bool) -> None:
+        """Save, unless the weights are spoilt; leave, if that was decided. After the last epoch they must be good.
+
+        `score`: of the epoch that is over; null in the middle of one.
+        """
+        began_s = time.perf_counter()
         healthy = self._healthy()
         if stop:
             reach(Point.AGREED_BEFORE_SAVE)
         if healthy:
-            self.site.save(_snapshot(self.site, self.trainee), is_best=is_best)
+            is_best = score is not None and self._judged(score)
+            self.site.save(state.snapshot(self.site, self.trainee, is_best=is_best), is_best=is_best)
+            self.narrator.stalled(self.trainee.position.step, time.perf_counter() - began_s)
             self.council.saved()
         if stop:
             raise StopRun(saved=healthy)
-        if not healthy and self.trainee.position.epoch == self.site.order.spec.training.epochs:
+        if not healthy and self.verdicts.is_over(self.trainee.position):
             raise Diverging("The weights after the last epoch are no finite numbers.")
+
+    def _judged(self, score: Score) -> bool:
+        """Whether the epoch was the best so far; says so when it was the last."""
+        position, phases = self.trainee.position, self.site.phases
+        is_best = self.verdicts.judge(position, score)
+        if position.stopped_early:
+            self.verdicts.tell(position, self.site.reporter)
+            self.narrator.jumped(position.step, (phases.index(position.phase) + 1) / len(phases))
+        return is_best
 
     def _healthy(self) -> bool:
         """Whether what would be saved holds numbers only. All ranks agree: running statistics are each rank's own."""
-        tensors = _tensors(self.trainee)
-        spoilt = self.council.non_finite > 0 or not all_finite(
-            [tensors["model"], tensors["optimizer"], tensors["methods"]]
-        )
+        tensors = state.tensors(self.trainee)
+        numbers = [tensors.get(part) for part in ("model", "optimizer", "methods", "ema")]
+        spoilt = self.council.non_finite > 0 or not all_finite([*numbers, self.site.ranks.memory()])
         return self.site.ranks.sum_later(torch.tensor([float(spoilt)])).result().item() == 0
 
 
@@ -147,10 +172,12 @@ def _begin(site: Site, phase: Phase, source: Path | None, rollbacks: int | None)
     trainee, beginning = _as_saved(site, position, snapshot.tensors if snapshot else None, pruned)
     if not snapshot:
         _compressed(site, beginning, trainee)
+        trainee.average = state.average(site, trainee.network)
     _seed(site, phase, snapshot)
-    published, waited_s = trainee.methods.metrics, site.material.training.waited_s
+    published, waited_s = trainee.metrics, site.material.training.waited_s
     narrator = Narrator(site.reporter, phase, site.pace(phase), published, _waited_s=waited_s)
-    return Work(site, trainee, _council(site, position, narrator, len(published)), narrator)
+    council = _council(site, position, narrator, len(published))
+    return Work(site, trainee, council, narrator, Verdicts.of(site.order.spec, phase))
 
 
 def _as_saved(
@@ -169,7 +196,12 @@ def _as_saved(
     if tensors:
         trainee.methods.load(tensors.get("methods", {}))
         trainee.optimizer.load_state_dict(tensors["optimizer"])
+        memories = tensors.get("ranks", [])
+        if len(memories) == site.ranks.world:
+            site.ranks.recall(memories[site.ranks.rank])
         trainee.scaler.load_state_dict(tensors["scaler"])
+        trainee.average = state.average(site, network, tensors.get("ema"))
+        trainee.best = tensors.get("best") if site.ranks.rank == 0 else None
     return trainee, beginning
 
 
@@ -184,31 +216,46 @@ def _compressed(site: Site, beginning: Beginning, trainee: Trainee) -> None:
 
 def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
     training, material = site.order.spec.training, site.material
-    network.to(site.ranks.device, material.precision.weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    example = material.example(architecture.of(network).channels)
-    wrapped = settle(network, example, site.ranks, material.precision)
+    network.to(site.ranks.device, material.precision.weights).to(memory_format=material.memory_format)  # type: ignore[call-overload]
+    micro_batch = MicroBatch(material.largest_share, least_images(network), site.micro_batch)
+    wrapped = _settled(site, network, micro_batch)
     rate = optim.make_rate(training, material.steps_per_epoch)
     scale = 0.5**position.rollbacks
     return Trainee(
         network=network,
         wrapped=wrapped,
-        optimizer=optim.make_optimizer(training, network),
+        optimizer=site.ranks.divided(optim.make_optimizer(training, network)),
         scaler=material.precision.scaler(),
         precision=material.precision,
         rate=lambda step: rate(step) * scale,
         position=position,
-        micro_batch=MicroBatch(material.largest_share, least_images(network), site.micro_batch),
+        micro_batch=micro_batch,
+        max_gradient_norm=training.max_gradient_norm,
     )
 
 
+def _settled(site: Site, network: nn.Module, micro_batch: MicroBatch) -> nn.Module:
+    """See `settle`. What is compiled is compiled for the size that most steps have."""
+    spec, material = site.order.spec, site.material
+    choice = compiling.choose(spec, site.ranks.device.type, material.steps_per_epoch)
+    images = micro_batch.largest_piece if choice.compiled else 2
+    example = material.example(architecture.of(network).channels, images)
+    compiler = Compiler(choice, spec.training.compile is True, site.reporter)
+    with micro_batch.fitting() if choice.compiled else nullcontext():
+        return settle(network, example, site.ranks, material.precision, compiler.compiled)
+
+
 def _methods(site: Site, network: nn.Module, phase: Phase) -> Methods:
-    """What takes part in the training of the network that is shipped; a baseline is trained without."""
-    if phase == "baseline":
-        return Methods()
+    """What takes part in the training of a network; in a baseline's, nothing of what the spec compresses with."""
     order, material = site.order, site.material
+    synchronised = synced_batchnorm.hang(network, order.spec.distributed, site.ranks)
+    if phase == "baseline":
+        return Methods(synchronised)
     scaling = Scaling(mean=material.scaling.mean, std=material.scaling.std)
     course = Course(order, material.loaded.classes, scaling, material.precision, site.ranks.device, site.largest)
-    return attach(network, order.spec.compression, order.spec.image_size, architecture.of(network).channels, course)
+    channels = architecture.of(network).channels
+    hung = attach(network, order.spec.compression, order.spec.image_size, channels, course)
+    return Methods(synchronised | hung.attached)
 
 
 def _council(site: Site, position: Position, narrator: Narrator, published: int) -> Council:
@@ -228,25 +275,6 @@ def _seed(site: Site, phase: Phase, snapshot: Snapshot | None) -> None:
     seeds.seed_all(site.order.spec.training.seed, phase, rank, snapshot.position.step if snapshot else 0)
     if snapshot and len(snapshot.rng) == site.ranks.world:
         seeds.restore(snapshot.rng[rank], site.ranks.device)
-
-
-def _snapshot(site: Site, trainee: Trainee) -> Snapshot:
-    """Called by all ranks; rank 0's copy is whole."""
-    rng = site.gather(seeds.state(site.ranks.device))
-    copied = detached(_tensors(trainee)) if site.ranks.rank == 0 else {}
-    position = replace(trainee.position, epoch_sums=list(trainee.position.epoch_sums))
-    applied = pruning.applied(trainee.network, position.prunings)
-    pruned = applied.model_dump(mode="json") if applied else None
-    return Snapshot(position, site.identity, copied, rng, pruned)
-
-
-def _tensors(trainee: Trainee) -> dict[str, Any]:
-    return {
-        "model": trainee.network.state_dict(),
-        "optimizer": trainee.optimizer.state_dict(),
-        "scaler": trainee.scaler.state_dict(),
-        "methods": trainee.methods.state(),
-    }
 
 
 def _step_back(site: Site, phase: Phase, resumed: Path | None, rollbacks: int, trouble: Diverging) -> Path | None:

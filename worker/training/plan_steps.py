@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from app.contract.job import JobSpec
 from app.contract.plan import NetworkCost
 from worker.training import sampling
+
+MOST_LEFT_OF_THE_BEGINNING = 0.01
+"""Share of the initial weights in a moving average from which on a plan warns."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,7 @@ class Steps:
     images: int
     batch_size: int
     processes: int
+    passes: int = 1
 
     @property
     def edges(self) -> list[int]:
@@ -25,12 +30,13 @@ class Steps:
 
     @property
     def largest_share(self) -> int:
-        """Most images that one process has in one step."""
-        return sampling.largest_share(self.images, self.batch_size, self.processes)
+        """Most images that one process has at once."""
+        return sampling.largest_share(self.images, self.batch_size, self.processes, self.passes)
 
     @property
     def smallest_share(self) -> int:
-        return min(self._sizes()) // self.processes
+        """Fewest images that one process has at once."""
+        return sampling.smallest_share(self.images, self.batch_size, self.processes, self.passes)
 
     def _sizes(self) -> list[int]:
         return [after - before for before, after in zip(self.edges, self.edges[1:], strict=False)]
@@ -46,6 +52,14 @@ class Steps:
                 f"The last {self.images % self.batch_size} images of an epoch are too few for a step of their own "
                 "and join the batch before."
             )
+
+
+def average_warnings(spec: JobSpec, steps_per_epoch: int) -> Iterator[str]:
+    """About a moving average that has not forgotten the beginning."""
+    ema = spec.training.ema
+    left = ema.share_left(spec.training.epochs * steps_per_epoch) if ema else 0.0
+    if left > MOST_LEFT_OF_THE_BEGINNING:
+        yield f"The moving average will still hold {left:.0%} of the initial weights: lower decay, or set warmup."
 
 
 def cost_warnings(before: NetworkCost, after: NetworkCost) -> Iterator[str]:

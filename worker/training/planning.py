@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from app.contract.compression import IN_LOOP, DepthwiseSeparable
-from app.contract.failures import Failure
+from app.contract.distributed import Ddp, passes
 from app.contract.job import JobSpec
-from app.contract.plan import LayerChange, Plan
+from app.contract.plan import Computing, LayerChange, Plan
 from app.contract.work import RunOrder
 from worker.training import (
+    answers,
     architecture,
     causes,
+    compiling,
     cost,
     crops,
     data,
@@ -30,8 +31,8 @@ from worker.training import (
 )
 from worker.training.compressing import outcomes
 from worker.training.errors import bad_spec
-from worker.training.plan_steps import Steps, cost_warnings
-from worker.training.precision import refuse_unsupported
+from worker.training.plan_steps import Steps, average_warnings, cost_warnings
+from worker.training.precision import expected, refuse_unsupported
 
 
 def make_plan(order: RunOrder) -> Plan:
@@ -50,13 +51,14 @@ def make_plan(order: RunOrder) -> Plan:
     compressed = partial(
         outcomes, network, spec.compression, spec.image_size, channels, spec.training.seed, notes.append
     )
-    steps = Steps(outline.train_images, spec.training.batch_size, spec.distributed.processes)
+    steps = Steps(outline.train_images, spec.training.batch_size, order.processes, passes(spec.distributed))
+    computing = _computing(order, steps.count)
     applied = compressed("before training")
     memory_bytes = expected_memory.of_training(network, order, outline.classes, steps.largest_share)
     applied = sorted([*applied, *compressed("during training")], key=lambda each: each.index)
     layers = [change for outcome in applied for change in outcome.layers]
     after = cost.network_cost(network, channels, spec.image_size)
-    _refuse_single_values(network, channels, spec, steps.smallest_share)
+    _refuse_single_values(network, channels, spec, steps)
     teacher = expected_memory.of_teacher(order, outline.classes, channels, steps.largest_share)
     return Plan(
         before=before,
@@ -68,11 +70,17 @@ def make_plan(order: RunOrder) -> Plan:
         validation_images=outline.validation_images,
         image_size=spec.image_size,
         steps_per_epoch=steps.count,
+        processes=steps.processes,
+        passes_per_step=steps.passes,
+        images_per_pass=steps.largest_share,
         memory_bytes=memory_bytes + (teacher.memory_bytes if teacher else 0),
         teacher=teacher,
+        computing=computing,
         warnings=[
             *crop_warnings,
+            *earlier.split_warnings(order, outline),
             *steps.warnings(),
+            *average_warnings(spec, steps.count),
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
             *notes,
             *cost_warnings(before, after),
@@ -80,6 +88,13 @@ def make_plan(order: RunOrder) -> Plan:
             *formats.refuse_impossible(spec, after.weights_bytes, outline.train_images),
         ],
     )
+
+
+def _computing(order: RunOrder, steps_per_epoch: int) -> Computing:
+    """Raises `bad_spec` when what was asked for cannot be done on this worker."""
+    choice = compiling.choose(order.spec, order.device_kind, steps_per_epoch)
+    precision = expected(order.spec.training.precision, order.device_kind)
+    return Computing(precision=precision, compiled=choice.compiled, reason=choice.reason)
 
 
 def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, classes: int) -> None:
@@ -94,14 +109,17 @@ def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, clas
             raise bad_spec("/model/name", detail, "not_a_classifier")
 
 
-def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, images: int) -> None:
+def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, steps: Steps) -> None:
     """Batch normalisation cannot train on one value a channel: one image whose feature map is 1x1."""
+    images, way = steps.smallest_share, spec.distributed
+    synchronised = isinstance(way, Ddp) and way.sync_batchnorm
     try:
-        shapes.forward(network.train(), channels, spec.image_size, images)
+        shapes.forward(network.train(), channels, spec.image_size, images * steps.processes if synchronised else images)
     except Exception as error:
+        other = "" if synchronised or steps.processes == 1 else ", or sync_batchnorm"
         detail = (
             f"A process would train on {images} image at a time, and that is not enough for this network "
-            f"({str(error)[:200]}): use a batch_size of at least {2 * spec.distributed.processes}."
+            f"({str(error)[:200]}): use a batch_size of at least {2 * steps.processes * steps.passes}{other}."
         )
         raise bad_spec("/training/batch_size", detail, "too_small") from error
 
@@ -150,19 +168,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    try:
-        order = RunOrder.model_validate_json(Path(arguments[0]).read_bytes())
-        found: Plan | Failure = make_plan(order)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the user is told
-        found = causes.explain(error)
-    _write(Path(arguments[1]), found)
-    return 1 if isinstance(found, Failure) else 0
-
-
-def _write(path: Path, found: BaseModel) -> None:
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(found.model_dump_json(), encoding="utf-8")
-    unfinished.replace(path)
+    order, out = Path(arguments[0]), Path(arguments[1])
+    return answers.give(out, lambda: make_plan(RunOrder.model_validate_json(order.read_bytes())), causes.explain)
 
 
 if __name__ == "__main__":

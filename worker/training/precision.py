@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -42,6 +43,13 @@ def choose(name: PrecisionName, device: torch.device) -> Precision:
         case "auto":
             has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             return Precision(device.type, compute=torch.bfloat16 if has_bf16 else None)
+
+
+def expected(name: PrecisionName, device_kind: str) -> Literal["fp64", "fp32", "bf16", "fp16"]:
+    """What `auto` will be on a kind of device; GPUs of before 2020 have no bf16, and compute in fp32."""
+    if name == "auto":
+        return "bf16" if device_kind == "cuda" else "fp32"
+    return name
 
 
 def refuse_unsupported(name: PrecisionName, device_kind: str) -> None:

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel
 
-from app.contract.failures import FailureCode, failure
 from app.contract.models import Timm
 from app.contract.previews import (
     Drawn,
@@ -29,12 +27,11 @@ from app.contract.previews import (
     StoredFile,
 )
 from app.contract.work import PreviewTask, RunOrder
-from worker.training import augment, data, pictures, sampling
+from worker.training import answers, augment, data, pictures, sampling
 from worker.training.augment import Explained, Pipeline
 from worker.training.blend import Blend
 from worker.training.cache import fingerprint
 from worker.training.data import LoadedData
-from worker.training.errors import RunFailure
 from worker.training.images import Image
 from worker.training.pictures import Tile
 
@@ -251,14 +248,8 @@ def _png(image: Image) -> str:
 def _stored(folder: Path, content: bytes) -> StoredFile:
     """Named by its content, so that two workers that make the same preview do not meet."""
     sha256 = hashlib.sha256(content).hexdigest()
-    _write(folder / sha256, content)
+    answers.write(folder / sha256, content)
     return StoredFile(sha256=sha256, size_bytes=len(content))
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -266,18 +257,12 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 2:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    found: BaseModel
-    try:
-        task = PreviewTask.model_validate_json(Path(arguments[0]).read_bytes())
-        found, code = make(task, Path(arguments[1]).parent), 0
-    except RunFailure as error:
-        found, code = error.failure, 1
-    except MemoryError as error:
-        found, code = failure(FailureCode.OUT_OF_MEMORY, f"The preview: {error}"), 1
-    except Exception as error:  # noqa: BLE001 - whatever it is, the user is told
-        found, code = failure(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"), 1
-    _write(Path(arguments[1]), found.model_dump_json().encode())
-    return code
+    request, out = Path(arguments[0]), Path(arguments[1])
+
+    def made() -> PreviewFiles:
+        return make(PreviewTask.model_validate_json(request.read_bytes()), out.parent)
+
+    return answers.give(out, made, answers.explainer("The preview"))
 
 
 if __name__ == "__main__":

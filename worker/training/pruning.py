@@ -45,11 +45,15 @@ class Pruned:
     slices: Cut
 
     def cut(self, tensors: dict[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """The state of a network and its optimizer, as copies, with the channels that stay.
+        """The state of a network, its average and its optimizer, as copies, with the channels that stay.
 
         Moments are cut with the weights that they belong to: those of a channel do not depend on other channels'.
         """
-        model = {name: self._smaller(name, tensor) for name, tensor in tensors["model"].items()}
+        smaller = {
+            part: {name: self._smaller(name, tensor) for name, tensor in tensors[part].items()}
+            for part in ("model", "ema")
+            if part in tensors
+        }
         names = {id(parameter): name for name, parameter in network.named_parameters()}
         ordered = [names[id(each)] for group in optimizer.param_groups for each in group["params"]]
         shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
@@ -57,7 +61,7 @@ class Pruned:
             index: {key: self._moment(ordered[index], value, shapes[ordered[index]]) for key, value in moments.items()}
             for index, moments in tensors["optimizer"]["state"].items()
         }
-        return tensors | {"model": model, "optimizer": tensors["optimizer"] | {"state": state}}
+        return tensors | smaller | {"optimizer": tensors["optimizer"] | {"state": state}}
 
     def _smaller(self, name: str, tensor: Tensor) -> Tensor:
         """Laid out as before: fused optimizers walk through weights and moments side by side."""

@@ -8,6 +8,7 @@ import torch
 
 from app.contract.work import RunOrder
 from worker.training import causes, logs
+from worker.training.allocation import keep_freed_memory
 from worker.training.board import Board
 from worker.training.distributed import Seat, connect
 from worker.training.events import Reporter
@@ -47,10 +48,11 @@ def work(place: Place, number: int, pipe: int) -> int:
 
 
 def _run(place: Place, number: int, reporter: Reporter) -> None:
-    world = place.order.spec.distributed.processes
+    world = place.order.processes
     threads = max(1, len(os.sched_getaffinity(0)) // world)
     device = _device(place.order, number)
     torch.set_num_threads(threads)
+    keep_freed_memory()
     ranks = connect(place.order.spec.distributed, Seat(number, world, device, place.port))
     run(place.order, ranks, place.board, reporter, place.start, threads)
     ranks.close()

@@ -29,7 +29,8 @@ def recalibrate(trainee: Trainee, shares: Iterable[Share], tick: Callable[[], No
     try:
         with _averaging(network.eval()), trainee.micro_batch.fitting():
             for share in shares:
-                for piece in share.cut(trainee.micro_batch.pieces(len(share.labels_N))):
+                for piece in share.pieces(trainee.micro_batch):
+                    trainee.methods.begin_pass(piece.counts)
                     with trainee.precision.autocast():
                         network(piece.images_NCHW)
                 tick()

@@ -30,7 +30,10 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     saver = Saver(run_dir, reporter) if ranks.rank == 0 else None
     site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
     _tell_data(site)
+    material.start()
     begun = _begun(site, start.checkpoint)
+    if site.micro_batch is None:  # a run whose steps did not fit into memory leaves all of it to them
+        material.residency.open(notes.to(reporter) if ranks.rank == 0 else notes.silent)
     try:
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
@@ -66,6 +69,9 @@ def _export(site: Site, name: Phase, trainee: Trainee) -> None:
     scaling = Scaling(mean=tuple(material.scaling.mean), std=tuple(material.scaling.std))
     network = trainee.network.to("cpu")
     card = export.card_of(network, site.order, material.loaded.classes, scaling, material.loaded.sha256)
+    is_best, averaged = trainee.best is not None, trainee.average is not None
+    trained = site.trained(trainee.position, is_best=is_best, averaged=averaged)
+    card = card.model_copy(update={"trained": trained})
     export.export(network, card, site.artifacts, BASELINE if name == "baseline" else MODEL)
     if name == "training":
         reference.keep(site.run_dir, network, material.scaling, material.some_validation_images())

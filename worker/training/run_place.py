@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 from app.contract.events import Phase
+from app.contract.report import Trained
 from app.contract.training import TrainBaseline
 from app.contract.work import RunOrder
+from worker.training.checkpoint import Position
 from worker.training.narrator import Pace
 
 
@@ -34,6 +36,16 @@ class RunPlace:
         """How much of the run lies before a phase."""
         epochs = self.order.spec.training.epochs
         return Pace(epochs * len(self.phases), steps_per_epoch, self.phases.index(phase) * epochs * steps_per_epoch)
+
+    def trained(self, position: Position, *, is_best: bool, averaged: bool) -> Trained:
+        """How the network of a phase came to its weights, which are the best epoch's or the last one's."""
+        return Trained(
+            epochs=position.epoch,
+            planned_epochs=self.order.spec.training.epochs,
+            stopped_early=position.stopped_early,
+            exported_epoch=position.best_epoch if is_best else position.epoch,
+            averaged=averaged,
+        )
 
     def fetch_carried(self, checkpoint: Path) -> None:
         """Take what earlier phases left from the checkpoint that the run goes on from."""

@@ -1,14 +1,18 @@
 """Writing checkpoints beside the training, and keeping no more of them than are of use."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.contract.events import CheckpointSaved
 from app.contract.faults import Point, reach
 from worker.training import checkpoint
 from worker.training.checkpoint import Snapshot
 from worker.training.events import Reporter
+
+if TYPE_CHECKING:  # both libraries' checkpoints are written here, and TensorFlow's are copied by itself
+    from worker.training.host_copy import HostCopy
 
 KEPT = 2
 
@@ -24,6 +28,18 @@ class Saver:
         self._pool.submit(int)  # its thread starts now: later, memory may be too short for a stack
         self._under_way: Future[None] | None = None
         self._best: Path | None = None
+
+    @cached_property
+    def copies(self) -> "HostCopy":
+        """Of torch's tensors, in memory that is used again."""
+        from worker.training.host_copy import HostCopy
+
+        return HostCopy()
+
+    def copy(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        """Of a state, to be saved: it lasts until the next is made, for which this waits until it is written."""
+        self.wait()
+        return self.copies.of(tensors)
 
     def save(self, snapshot: Snapshot, *, is_best: bool, carried: list[Path]) -> None:
         """Begin to write. `snapshot` must be a copy: training goes on and changes the weights."""
@@ -75,29 +91,3 @@ class Saver:
         for folder in complete:
             if folder not in kept:
                 checkpoint.remove(folder)
-
-
-def detached(value: Any) -> Any:
-    """A copy on the CPU of a tree of tensors and plain values, sharing nothing with the original."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: detached(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(detached(each) for each in value)
-    return value
-
-
-def all_finite(value: Any) -> bool:
-    """Whether a tree of tensors and plain values holds neither NaN nor infinity in any tensor."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return not value.is_floating_point() or bool(torch.isfinite(value).all())
-    if isinstance(value, dict):
-        return all(all_finite(each) for each in value.values())
-    if isinstance(value, list | tuple):
-        return all(all_finite(each) for each in value)
-    return True

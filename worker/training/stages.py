@@ -13,7 +13,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
-from app.contract.compression import Compression
+from app.contract.compression import IN_LOOP, Compression
 from app.contract.models import Checkpoint
 from app.contract.training import JobBaseline
 from app.contract.work import RunOrder
@@ -22,6 +22,9 @@ from worker.training.architecture import Applied
 from worker.training.card import BASELINE, DTYPES, MODEL, ModelCard, read_card
 from worker.training.export import rebuild, tensors_of
 from worker.training.stage_names import stage_names
+
+FIRST = ("baseline", "uncompressed")
+"""Names of stages behind no method."""
 
 _GZIP_LEVEL = 6  # what the program takes when it is not told
 _PIECE = 1 << 20
@@ -137,8 +140,7 @@ def _steps_of(methods: Sequence[Compression], steps: Sequence[Applied]) -> list[
     """How many of the network's steps each method made: none in the loop, one, or several during training."""
     left = [(method, len(list(group))) for method, group in groupby(steps, key=lambda step: step.method)]
     counts: list[int] = []
-    for method, group in groupby(methods):
-        times = len(list(group))
-        made = left.pop(0)[1] if left and left[0][0] == method else 0
-        counts += [min(1, made)] * (times - 1) + [max(made - times + 1, 0)]
-    return counts
+    for _, group in groupby(each for each in methods if not isinstance(each, IN_LOOP)):
+        times, (_, made) = len(list(group)), left.pop(0)
+        counts += [1] * (times - 1) + [made - times + 1]
+    return [0 if isinstance(each, IN_LOOP) else counts.pop(0) for each in methods]

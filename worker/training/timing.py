@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from app.contract.report import Latency, Runtime
 from worker.training import turns
 from worker.training.onnx_network import OnnxNetwork
-from worker.training.turns import BUDGET_S, FEWEST_RUNS, MOST_RUNS, Run
+from worker.training.turns import FEWEST_RUNS, FEWEST_SLOW, MOST_RUNS, Run
 
-__all__ = ["FEWEST_RUNS", "MOST_RUNS", "interleaved"]
+__all__ = ["FEWEST_RUNS", "FEWEST_SLOW", "MOST_RUNS", "interleaved"]
 
 Network = nn.Module | OnnxNetwork
 
@@ -21,14 +21,17 @@ Network = nn.Module | OnnxNetwork
 def interleaved(networks: Mapping[str, Network], channels: int, image_size: Sequence[int]) -> dict[str, list[Latency]]:
     """The latency of each network, by batch size, in evaluation mode and in the precision of its weights.
 
-    The networks take turns, run by run, so that a slow second of the machine falls on all and ratios hold.
+    The networks take turns, run by run, so that a slow second of the machine falls on all and ratios hold. A larger
+    batch is left out, for all of them, where it does not fit into memory or would take minutes.
     """
     found: dict[str, list[Latency]] = {name: [] for name in networks}
-    for batch_size in BUDGET_S:
-        runs = {name: _run(network, (batch_size, channels, *image_size)) for name, network in networks.items()}
-        for name, times_s in turns.timed(runs, batch_size):
-            runtime: Runtime = "onnxruntime" if isinstance(networks[name], OnnxNetwork) else "torch"
-            found[name].append(turns.latency(batch_size, times_s, runtime))
+
+    def runs(batch_size: int) -> dict[str, Run]:
+        return {name: _run(network, (batch_size, channels, *image_size)) for name, network in networks.items()}
+
+    for batch_size, name, times_s in turns.by_batch_size(runs):
+        runtime: Runtime = "onnxruntime" if isinstance(networks[name], OnnxNetwork) else "torch"
+        found[name].append(turns.latency(batch_size, times_s, runtime))
     return found
 
 

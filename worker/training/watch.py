@@ -143,18 +143,24 @@ class Watch:
         planning = self.planner is not None and self.planner.exit_code is None
         unclear = causes.may_be_explained if planning else causes.is_consequence
         if any(not unclear(each) for each in told) or waited_s > (PLAN_S if planning else CAUSE_S):
+            if any(each.code is FailureCode.STALLED for each in told):
+                self._dump_stacks()  # a rank has waited too long for one that can say no more than where it is
             self._kill()
 
     def _failures(self) -> list[Failure]:
         return [told for child in self.children if (told := child.verdict())]
 
     def _end_hang(self, what: str) -> None:
+        self._dump_stacks()
+        self._kill()
+        raise RunFailure(FailureCode.STALLED, f"{what}; the stacks of all processes are in their logs.")
+
+    def _dump_stacks(self) -> None:
+        """Every process writes to its log where it is."""
         for child in self._alive():
             child.signal(DUMP_STACKS)
             child.signal(signal.SIGCONT)  # one that is stopped takes no other signal before
         time.sleep(STACKS_S)
-        self._kill()
-        raise RunFailure(FailureCode.STALLED, f"{what}; the stacks of all processes are in their logs.")
 
     def _kill(self) -> None:
         alive = self._alive()

@@ -20,8 +20,6 @@ from worker.training.processes import die_with
 from worker.warm import messages, title
 from worker.warm.messages import Ask, Declined, Ended, Forked
 
-STANDARD = (0, 1, 2)
-
 
 def tend(connection: socket.socket, ask: Ask, program: Callable[[list[str]], int]) -> NoReturn:
     """Fork the launcher and look after it until nothing of the run is left. Call it in a process just forked."""

@@ -126,6 +126,8 @@ class LowRank(Spec):
 
     def _problems(self) -> Iterator[Problem]:
         if self.energy is None and self.rank is None:
-            yield Problem(("energy",), "missing", "Give energy, a share of (0, 1], or rank, a number of at least 1.")
+            yield Problem(
+                ("energy",), "needs_energy_or_rank", "Give energy, a share of (0, 1], or rank, a number of at least 1."
+            )
         if self.energy is not None and self.rank is not None:
             yield Problem(("rank",), "excludes_energy", "energy and rank both say how far to go: remove one of them.")

@@ -16,6 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 16, 30, 40  # around a chart with two axes
 HEIGHT = 300
 COLOURS = 6
 MOST = 1e30
+CHARACTER, MOST_NAME = 6.5, 28  # width of one, and how many of a name are shown, of 12 px
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def bars(title: str, values: Sequence[Bar]) -> Markup:
     longest = max((bar.value for bar in values), default=0.0) or 1.0
     for index, bar in enumerate(values):
         y = TOP + index * ROW
-        svg.write(made, 0, y + 14, bar.name, most=28)
+        svg.write(made, 0, y + 14, bar.name, most=MOST_NAME)
         length = (WIDTH - LABEL - FIGURE) * bar.value / longest
         svg.rectangle(made, LABEL, y + 2, length, ROW - 8, "bar")
         svg.write(made, LABEL + length + 6, y + 14, bar.text, cls="figure")
@@ -61,7 +62,7 @@ def changes(title: str, values: Sequence[Bar]) -> Markup:
     for index, bar in enumerate(values):
         y, length = TOP + index * ROW, room * abs(bar.value) / longest
         is_loss = bar.value < 0
-        svg.write(made, 0, y + 14, bar.name, most=28)
+        svg.write(made, 0, y + 14, bar.name, most=MOST_NAME)
         svg.rectangle(
             made, middle - length if is_loss else middle, y + 2, length, ROW - 8, "loss" if is_loss else "gain"
         )
@@ -82,11 +83,19 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> M
     x = Scale([step for step, _ in places], LEFT, WIDTH - RIGHT)
     y = Scale([value for _, value in places], HEIGHT - BOTTOM, TOP)
     _axes(made, x, y, ("step", _plain), ("", _plain))
-    for index, (name, points) in enumerate(series.items()):
+    for index, points in enumerate(series.values()):
         for part in _unbroken(points):
             svg.path(made, [(x.place(step), y.place(value)) for step, value in part], f"line line{index % COLOURS}")
-        svg.write(made, WIDTH - RIGHT, TOP + 14 + 16 * index, name, cls=f"name name{index % COLOURS}", anchor="end")
+    _legend(made, list(series))
     return svg.rendered(made)
+
+
+def _legend(made: Element, names: Sequence[str]) -> None:
+    """Above the lines, which may go anywhere below; from the right."""
+    end = float(WIDTH - RIGHT)
+    for index, name in reversed(list(enumerate(names))):
+        svg.write(made, end, 16, name, cls=f"name name{index % COLOURS}", anchor="end", most=MOST_NAME)
+        end -= CHARACTER * min(len(name), MOST_NAME) + 12
 
 
 def pareto(title: str, x_axis: tuple[str, Callable[[float], str]], dots: Sequence[Dot]) -> Markup | None:
@@ -97,7 +106,7 @@ def pareto(title: str, x_axis: tuple[str, Callable[[float], str]], dots: Sequenc
     svg.write(made, 0, 16, title, cls="heading")
     x = Scale([dot.x for dot in dots], LEFT, WIDTH - RIGHT, may_be_log=True)
     y = Scale([dot.y for dot in dots], HEIGHT - BOTTOM, TOP)
-    _axes(made, x, y, x_axis, ("accuracy", lambda value: f"{value * 100:.3g} %"))
+    _axes(made, x, y, x_axis, ("", lambda value: f"{value * 100:.3g} %"))
     front = sorted((dot.x, dot.y) for dot in dots if dot.best)
     svg.path(made, [(x.place(across), y.place(up)) for across, up in front], "front")
     for dot in sorted(dots, key=lambda dot: (dot.here, dot.best)):

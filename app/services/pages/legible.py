@@ -1,13 +1,18 @@
 """Names and figures as a page shows them. Names are other people's: they must not steer who reads them."""
 
 import re
+from bisect import bisect_right
+from itertools import accumulate
+from unicodedata import east_asian_width
 
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029"  # controls, and other ends of lines
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of writing around
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2065\u3164\ufeff\uffa0\U000e0000-\U000e007f"  # no width
     "\ud800-\udfff]"  # halves of characters
 )
-_MARKDOWN = re.compile(r"[\\`*_~<>&|\[\]$@]")
+_MARKDOWN = re.compile(r"[\\`*_~<>&|\[\]$]")
+_CALL = re.compile(r"([@#])(?=\w)")
 _LINK = re.compile(r"(?i)(www)\.|:(?=//)")
 
 
@@ -17,15 +22,21 @@ def legible(text: object) -> str:
 
 
 def cut(text: object, length: int) -> str:
-    """At most so many characters, for a label."""
+    """At most so many characters, for a label; those of Chinese, Japanese and Korean are wide, and count twice."""
     shown = legible(text)
-    return shown if len(shown) <= length else shown[: length - 1] + "…"
+    ends = list(accumulate(1 + (east_asian_width(each) in "WF") for each in shown))
+    if not ends or ends[-1] <= length:
+        return shown
+    return shown[: bisect_right(ends, length - 1)] + "…"
 
 
 def in_markdown(text: object) -> str:
-    """The text as GitHub's Markdown shows it to the letter, in a paragraph or a cell: no markup, no link."""
+    """The text as GitHub shows it to the letter, in a paragraph or a cell: no markup, no link, nobody called."""
     escaped = _MARKDOWN.sub(lambda found: "&lt;" if found[0] == "<" else f"\\{found[0]}", legible(text))
-    return _LINK.sub(lambda found: f"{found[1]}\\." if found[1] else "\\:", escaped)
+    unlinked = _LINK.sub(lambda found: f"{found[1]}\\." if found[1] else "\\:", escaped)
+    return _CALL.sub(
+        r"\1&#8203;", unlinked
+    )  # GitHub looks for @name and #1 in what is rendered: a backslash is gone there
 
 
 def count(value: float | None) -> str:
@@ -59,7 +70,7 @@ def share(value: float | None) -> str:
 
 def points(value: float | None) -> str:
     """`+1.39`: percentage points."""
-    return "–" if value is None else f"{value * 100:+.2f}"
+    return "–" if value is None else f"{round(value * 100, 2) + 0.0:+.2f}"  # + 0.0: nothing is not less than nothing
 
 
 def number(value: float | None) -> str:

@@ -34,11 +34,27 @@ def stages(report: Report) -> Iterator[Section]:
     notes = [] if report.accuracy_drop is None else [f"Accuracy changed by {points(-report.accuracy_drop)} points."]
     if report.stages:
         notes += _baseline_note(report)
+    notes += _trained_note(found[-1])
     yield Section("What each step did", notes, [_sizes(found), *_latencies(found)], list(_pictures(found)))
 
 
 def _as_stage(name: str, measured: Measurement) -> Stage:
     return Stage(name=name, **measured.model_dump(include={"parameters", "macs", "file_bytes", "latency", "accuracy"}))
+
+
+def _trained_note(shipped: Stage) -> list[str]:
+    """Only what is not plain: not all epochs, not the last one's weights, or an average."""
+    trained = shipped.trained
+    if trained is None:
+        return []
+    notes = []
+    if trained.stopped_early:
+        notes.append(f"Training was stopped early, after epoch {trained.epochs} of {trained.planned_epochs}.")
+    if trained.exported_epoch != trained.epochs:
+        notes.append(f"The weights are those of epoch {trained.exported_epoch}, the best one.")
+    if trained.averaged:
+        notes.append("The weights are a moving average.")
+    return notes
 
 
 def _baseline_note(report: Report) -> list[str]:
@@ -113,7 +129,9 @@ def classes(report: Report) -> Iterator[Section]:
     drawn = (
         changed if len(changed) <= DRAWN_CLASSES else [*changed[: DRAWN_CLASSES // 2], *changed[-DRAWN_CLASSES // 2 :]]
     )
-    notes = ["Those first that lost most."]
+    notes = (
+        ["Those first that lost most."] if changed else ["The network before was not trained: no class has a before."]
+    )
     if len(drawn) < len(changed):
         notes.append(f"Drawn are the {DRAWN_CLASSES // 2} that lost most and as many that gained most.")
     if len(rows) > MOST_CLASSES:

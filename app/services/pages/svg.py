@@ -78,7 +78,10 @@ class Scale:
         """Round values, about five."""
         if self.is_log:
             first, last = math.ceil(self.low), math.floor(self.high)
-            yield from (10.0**power for power in range(first, last + 1, (last - first) // 6 + 1))
+            factors = {0: (1, 2, 5), 1: (1, 3)}.get(last - first, (1,))  # few powers of ten alone say little
+            powers = range(first - 1, last + 1) if len(factors) > 1 else range(first, last + 1, (last - first) // 6 + 1)
+            ticks = (factor * 10.0**power for power in powers for factor in factors)
+            yield from (each for each in ticks if self.low <= math.log10(each) <= self.high)
             return
         step = _round_step((self.high - self.low) / 5)
         for index in range(math.ceil(self.low / step), math.floor(self.high / step) + 1):

@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from app.contract.comparison import ComparedJob, Cost
 from app.contract.plan import LayerChange
+from app.services import comparing
 from app.services.pages import charts
 from app.services.pages.charts import Dot
 from app.services.pages.layout import Section, Table
@@ -56,7 +57,7 @@ def pareto(jobs: Sequence[ComparedJob]) -> Iterator[Section]:
     if len(jobs) < 2:
         return
     own = jobs[0]
-    on_machine = [each for each in jobs if each.machine == own.machine]
+    on_machine = [each for each in jobs if comparing.place(each) == comparing.place(own)]
     pictures = [_picture(cost, on_machine if cost == "p95_s" else jobs) for cost in COSTS]
     notes = [
         f"This job among the {len(jobs) - 1} newest others that succeeded on the same data; the line joins those that "

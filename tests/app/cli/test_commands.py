@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from app.cli.commands import COMMANDS, cli
 from app.cli.exits import MEANING, Exit
+from app.cli.jobs import warn_of_waiting
 
 SNAPSHOT = Path(__file__).with_name("help.txt")
 GROUPS = {
@@ -76,3 +77,10 @@ def test_a_spec_file_that_is_missing_is_named(tmp_path: Path) -> None:
     done = trainyard("submit", str(tmp_path / "none.json"), home=tmp_path)
     assert done.returncode == Exit.USAGE
     assert "none.json cannot be read: No such file" in done.stderr
+
+
+def test_who_submits_what_no_worker_can_run_is_warned(capsys: pytest.CaptureFixture[str]) -> None:
+    for reason in ("no_worker", "waiting_for_gpus", "no_capable_worker"):
+        warn_of_waiting({"pending": {"reason": reason, "detail": f"{reason}: 4 devices."}})
+    warn_of_waiting({"pending": None})
+    assert capsys.readouterr().err == "warning: no_capable_worker: 4 devices.\n"

@@ -55,6 +55,13 @@ def test_a_mirrored_job_needs_tensorflow_and_any_other_does_not() -> None:
         ({"export": ["onnx", "torch_export"]}, "export/1", "other_framework"),
         ({"model": {"kind": "keras_application", "name": "vgg16", "width": 0.5}}, "model/width", "no_width"),
         ({"training": {"batch_size": 63}}, "training/batch_size", "not_divisible"),
+        ({"training": {"compile": True}}, "training/compile", "not_in_tensorflow"),
+        ({"training": {"memory_format": "contiguous"}}, "training/memory_format", "not_in_tensorflow"),
+        (
+            {"training": {"optimizer": {"kind": "sgd", "fused": False}}},
+            "training/optimizer/fused",
+            "not_in_tensorflow",
+        ),
     ],
 )
 def test_what_tensorflow_does_not_do_is_refused(changes: dict[str, Any], where: str, code: str) -> None:
@@ -89,6 +96,17 @@ def test_a_field_of_training_that_tensorflow_does_not_heed_is_refused() -> None:
     assert not list(frameworks.framework_problems(spec.model_copy(update={"training": Longer()}), "tensorflow"))
 
 
+@pytest.mark.parametrize("training", Training.examples)
+def test_options_of_training_that_both_libraries_have_are_taken(training: dict[str, Any]) -> None:
+    spec = JobSpec.model_validate(mirrored(training=training))
+    assert training.items() <= spec.training.model_dump(mode="json", exclude_unset=True).items()
+
+
+@pytest.mark.parametrize("name", ["compile", "memory_format", "fused"])
+def test_what_chooses_between_torchs_kernels_says_what_to_leave_it_at(name: str) -> None:
+    assert "leave it" in frameworks._FIELD_WAY_OUT[name]
+
+
 def test_the_table_names_kinds_that_there_are_and_each_has_its_file() -> None:
     families = {
         "model": (Model, "models"),
@@ -104,3 +122,5 @@ def test_the_table_names_kinds_that_there_are_and_each_has_its_file() -> None:
         assert frameworks.TENSORFLOW_KINDS[family] <= set(kinds(union))
     assert set(Training.model_fields) >= frameworks.TENSORFLOW_TRAINING
     assert set(JobSpec.model_fields) >= frameworks.TENSORFLOW_FIELDS
+    optimizers = [set(cls.model_fields) for cls in kinds(Optimizer).values()]
+    assert set.union(*optimizers) == frameworks.TENSORFLOW_OPTIMIZER | {"fused"}

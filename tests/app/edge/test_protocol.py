@@ -4,12 +4,11 @@ import gzip
 import json
 import re
 import socket
-import threading
 
 import pytest
-import uvicorn
 
 from app.edge.protocol import Protocol
+from tests.support.serving import served
 
 # No database takes part in this: one is enough.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -168,14 +167,8 @@ def hasty(app):
     class Hasty(Protocol):
         head_s = body_pause_s = 0.1
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(app, http=Hasty, log_config=None))
-    thread = threading.Thread(target=running.run, args=([listener],))
-    thread.start()
-    yield listener.getsockname()[1]
-    running.should_exit = True
-    thread.join()
-    listener.close()
+    with served(app, Hasty) as port:
+        yield port
 
 
 def test_who_sends_nothing_or_half_a_request_is_408_and_closed(hasty):

@@ -3,12 +3,11 @@
 import asyncio
 import re
 import socket
-import threading
 
 import pytest
-import uvicorn
 
 from app.edge.protocol import Protocol
+from tests.support.serving import served
 
 HEAD = b"Host: localhost\r\nContent-Length: 1000000\r\n\r\n"
 
@@ -30,14 +29,8 @@ def slow_reader():
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(app, http=Hasty, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=running.run, args=([listener],))
-    thread.start()
-    yield listener.getsockname()[1]
-    running.should_exit = True
-    thread.join()
-    listener.close()
+    with served(app, Hasty, lifespan="off") as port:
+        yield port
 
 
 def test_a_service_that_is_slow_to_take_a_body_does_not_blame_the_client(slow_reader):

@@ -26,6 +26,14 @@ def test_the_plan_of_a_worker_is_the_answer(make_app, as_client, worker, spec):
     assert answer.json()["spec"]["training"]["epochs"] == 10
 
 
+def test_a_plan_warns_of_more_processes_than_any_worker_has(make_app, as_client, worker, spec):
+    client = as_client(make_app(dry_run_wait_s=30))
+    spec = spec | {"distributed": {"kind": "ddp", "processes": 8}}
+    answer = in_the_meantime(client, spec, lambda task: worker.finish_task(task, result=examples.PLAN), worker)
+    (warning,) = answer.json()["plan"]["warnings"]
+    assert "needs 8 devices, and no worker has more than 4" in warning
+
+
 def test_a_plan_that_takes_longer_goes_on_and_is_there_when_asked_again(client, worker, spec):
     assert "No worker" in client.post("/v1/jobs?dry_run=true", json=spec).json()["detail"]
     task = worker.claim()

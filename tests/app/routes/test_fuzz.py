@@ -105,6 +105,7 @@ def check(report, at_least):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_a_sample_of_requests_breaks_neither_the_service_nor_the_document(server, tmp_path):
     phases = ("--phases", "examples,fuzzing,stateful")
     check(fuzz(server, tmp_path, *phases, "--max-examples", "4", "--seed", str(SEED)), 200)

@@ -288,6 +288,18 @@ def test_the_optimal_ones_are_those_that_nothing_beats(client, finished):
     assert (found["warnings"], found["without_report"]) == ([], [])
 
 
+def test_a_job_that_measured_an_onnx_file_competes_with_one_that_did_not(client, finished):
+    plain, with_onnx = of(0.9, 100, 0.1), of(0.8, 100, 0.2)
+    with_onnx["machine"] = with_onnx["machine"] | {"onnxruntime": "1.23.0"}
+    first, second = finished(plain), finished(with_onnx)
+    found = compared(client, first, second)
+    assert found["warnings"] == []
+    assert [each["optimal"] for each in found["jobs"]] == [["file_bytes", "p95_s", "macs"], []]
+    page = client.get(f"/v1/jobs/{first}/report", headers=HTML).text
+    assert "latency of one image" in page
+    assert "other machines" not in page
+
+
 def test_the_fronts_equal_those_of_a_naive_search(client):
     import random
 
@@ -350,7 +362,8 @@ def test_what_cannot_be_compared_is_refused_with_its_place(client, submit, jobs,
 
 
 def test_without_jobs_there_is_nothing_to_compare(client):
-    assert client.get("/v1/compare").status_code == 422
+    (told,) = client.get("/v1/compare").json()["errors"]
+    assert told == {"parameter": "jobs", "detail": "This field is required.", "code": "missing"}
     assert client.get("/v1/compare", params={"jobs": "a" * 6000}).status_code == 422
 
 

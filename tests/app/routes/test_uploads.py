@@ -13,15 +13,17 @@ import httpx
 import pytest
 
 from app.errors import Conflict, NotFound
-from app.services import uploads
+from app.services import parts, uploads
 from app.services.uploads import Upload
 from tests.support.service import FACTS, worker
+from tests.support.small_disk import small_disk
 
 pytestmark = pytest.mark.timeout(600)  # on a busy machine a server takes a minute to come up
 
 NEW = {"name": "flowers", "source": {"kind": "upload"}}
 DATA = b"PK\3\4 not looked into by the service " * 1000
 SHA256 = hashlib.sha256(DATA)
+MB = b"x" * (1 << 20)
 
 
 @pytest.fixture
@@ -117,6 +119,44 @@ def test_a_disk_without_room_is_503_and_nothing_stays(make_app, as_client, waiti
         answer = tight.put(f"{waiting}/archive", content=content)
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:trainyard:problem:storage-full")
         assert left(folder) == []
+
+
+def test_how_much_has_come_is_shown_while_it_comes(database, settings, client, waiting, folder):
+    database.settings = settings
+    upload = Upload.begin(database, waiting.rpartition("/")[2], None)
+    for count in (1, 2):
+        upload.part.write(DATA)
+        shown = client.get(waiting).json()
+        assert shown["progress"] == {
+            "stage": "receiving",
+            "files_seen": 0,
+            "files": 0,
+            "archive_bytes_seen": count * len(DATA),
+            "archive_bytes": 0,
+        }
+        assert client.get("/v1/datasets").json()["items"] == [shown]
+    upload.part.close()
+    assert client.get(waiting).json()["progress"] is None
+    folder.mkdir(exist_ok=True)
+    (folder / "archive.part").write_bytes(DATA)  # of a service that was killed
+    assert client.get(waiting).json()["progress"] is None
+
+
+def test_who_looks_how_much_has_come_keeps_no_upload_off(tmp_path):
+    over = threading.Event()
+
+    def look():
+        while not over.wait(0.0001):
+            parts.received_bytes(tmp_path / "set")
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(200):
+            parts.Part(tmp_path / "set", 0).close()
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_two_at_once_make_one(database, settings, client, waiting, folder):
@@ -232,8 +272,6 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(database, settings
 
 # From here on over real connections.
 
-MB = b"x" * (1 << 20)
-
 
 def head(path, port, *more):
     lines = [f"PUT {path}/archive HTTP/1.1", f"Host: 127.0.0.1:{port}", *more]
@@ -348,6 +386,22 @@ def test_chunks_beyond_the_limit_are_413_and_nothing_stays(serve, settings):
         answer = client.put(f"{path}/archive", content=iter([MB] * 50))
         assert answer.status_code == 413
         eventually(lambda: not folder.exists())
+
+
+def test_a_disk_that_is_really_full_keeps_nothing_and_the_next_upload_works(serve, settings):
+    """Its length is not told: the first look finds room, and the fourth piece none."""
+    with small_disk(settings.uploads_dir, 3 << 20) as disk, serve(TRAINYARD_MIN_FREE_BYTES="0") as (client, _):
+        path, _ = new_set(client, settings)
+        for _ in range(2):
+            answer = client.put(f"{path}/archive", content=iter([MB] * 5))
+            assert (answer.status_code, answer.json()["type"]) == (503, "urn:trainyard:problem:storage-full")
+            assert "Nothing was kept: free some space" in answer.json()["detail"]
+            eventually(lambda: left(disk) == [])
+            assert client.get(path).json()["waiting_for"] == "archive"
+        (disk / "filler").write_bytes(MB * 2)
+        assert client.put(f"{path}/archive", content=MB * 2).status_code == 503
+        (disk / "filler").unlink()
+        assert client.put(f"{path}/archive", content=MB * 2).status_code == 202
 
 
 def test_an_upload_may_take_longer_than_other_requests(app, settings):

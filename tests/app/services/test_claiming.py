@@ -33,6 +33,22 @@ def test_a_job_that_does_not_fit_does_not_block_one_that_does(service):
     assert service.job(big.id).state == JobState.QUEUED
 
 
+@pytest.mark.parametrize(("slots", "given"), [(1, 1), (3, 2), (4, 4), (6, 4)])
+def test_auto_is_given_as_many_free_devices_as_divide_the_batch(service, slots, given):
+    job = service.submit(distributed={"kind": "ddp", "processes": "auto"}, training={"batch_size": 64})
+    order = service.claim(worker(slots=slots)).order
+    assert order.devices == list(range(given))
+    assert order.processes == given
+    assert len(service.reserved()) == given
+    assert service.job(job.id).spec.distributed.processes == "auto"
+
+
+def test_auto_takes_what_others_leave(service):
+    service.running(worker(slots=4))
+    service.submit(distributed={"kind": "ddp", "processes": "auto"}, training={"batch_size": 64})
+    assert service.claim(worker(slots=4)).order.devices == [1, 2]
+
+
 def test_a_job_that_waited_too_long_holds_back_the_devices_that_it_needs(service, pass_time):
     _, first = service.running(worker(slots=2))
     big = service.submit(**processes(2))

@@ -123,12 +123,17 @@ def test_a_baseline_that_leaves_nothing_to_compare_with_is_refused(service):
     assert refused(service, empty) == ("/baseline/job", "no_model")
 
 
-def test_the_run_is_told_what_the_baseline_held_out(service):
+def test_the_run_is_told_what_the_jobs_that_it_names_held_out(service):
     job, work = service.running(training={"seed": 3})
     service.finish(work, artifacts=[ARTIFACT])
-    service.submit(baseline={"kind": "job", "job": job})
-    split = service.claim().order.baseline_split
-    assert (split.seed, split.validation_fraction) == (3, 0.2)
+    service.submit(
+        baseline={"kind": "job", "job": job},
+        model={"kind": "checkpoint", "job": job},
+        compression=[{"kind": "distillation", "job": job}],
+    )
+    order = service.claim().order
+    for split in (order.baseline_split, order.model_split, order.teacher_split):
+        assert (split.seed, split.validation_fraction) == (3, 0.2)
 
 
 def test_a_job_that_others_are_compared_with_is_kept_until_they_are_over(service):

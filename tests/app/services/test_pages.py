@@ -1,5 +1,6 @@
 """Pictures and words of a page by themselves: pure functions, whatever numbers and names they are given."""
 
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -42,6 +43,17 @@ def test_a_curve_breaks_where_a_value_is_none():
     assert [line.count("M") + line.count("L") for line in lines] == [2, 2, 1]
 
 
+def test_names_of_curves_stand_side_by_side_above_them():
+    names = [f"{before}{what}/accuracy" for before in ("", "baseline/") for what in ("train", "val")]
+    tree = read(charts.curves("Accuracy", {name: [(1, 0.5), (2, 0.6)] for name in names}))
+    told = [each for each in tree.iter() if (each.get("class") or "").startswith("name")]
+    assert sorted(each.text for each in told) == sorted(names)
+    assert all(float(each.get("y")) < charts.TOP for each in told)
+    places = sorted((float(each.get("x")) - 6 * len(each.text), float(each.get("x"))) for each in told)
+    assert places[0][0] > 6 * len("Accuracy")
+    assert all(end < start for (_, end), (start, _) in pairwise(places))
+
+
 @given(st.lists(st.builds(Bar, NAMES, st.floats(0, 1e30), NAMES), max_size=8))
 def test_bars_are_as_long_as_their_values(bars):
     tree = read(charts.bars("Bytes", bars))
@@ -71,6 +83,14 @@ def test_a_scale_puts_every_value_between_its_ends_and_has_few_ticks(values, may
     assert len(list(scale.ticks())) <= 8
 
 
+@pytest.mark.parametrize("most", [21.0, 150.0, 2000.0, 1e5, 1e12])
+def test_a_logarithmic_scale_has_ticks_enough_to_be_read(most):
+    scale = Scale([2.0, most], 0, 100, may_be_log=True)
+    assert scale.is_log
+    assert 3 <= len(list(scale.ticks())) <= 8
+    assert all(0 <= scale.place(each) <= 100 for each in scale.ticks())
+
+
 @given(NAMES)
 def test_no_name_is_markup_in_markdown_or_ends_its_cell(name):
     shown = legible.in_markdown(name)
@@ -86,9 +106,13 @@ def test_no_name_is_markup_in_markdown_or_ends_its_cell(name):
         (legible.short, 4_927_618, "4.93 M"), (legible.short, 10**16, "1e+04 T"),
         (legible.size, 512, "512 B"), (legible.size, 1_560_888, "1.56 MB"), (legible.size, None, "–"),
         (legible.milliseconds, 0.00475, "4.75 ms"), (legible.share, 0.97771, "97.77 %"),
-        (legible.points, -0.0139, "-1.39"),
+        (legible.points, -0.0139, "-1.39"), (legible.points, -0.0, "+0.00"), (legible.points, -1e-9, "+0.00"),
         (legible.number, 4, "4"), (legible.number, 4.09, "4.09"), (legible.number, 1_000_000, "1,000,000"),
-        (legible.legible, "a\u202eb\x00", "a\\u202eb\\u0000"), (lambda text: legible.cut(text, 5), "abcdefgh", "abcd…"),
+        (legible.legible, "a\u202eb\x00", "a\\u202eb\\u0000"),
+        (legible.legible, "cat\u200b\ufeff", "cat\\u200b\\ufeff"), (legible.legible, "👨\u200d👩", "👨\u200d👩"),
+        (lambda text: legible.cut(text, 5), "abcdefgh", "abcd…"),
+        (lambda text: legible.cut(text, 5), "你好世界", "你好…"), (lambda text: legible.cut(text, 4), "你好", "你好"),
+        (legible.in_markdown, "@all: channel_pruning#2 #", "@&#8203;all: channel\\_pruning#&#8203;2 #"),
     ],
 )  # fmt: skip
 def test_figures_and_names_as_people_read_them(told, value, text):

@@ -24,6 +24,20 @@ def test_a_job_that_no_present_worker_can_run_says_so(service):
     assert reason(service, service.submit(training={"precision": "fp16"})) == "no_capable_worker"
 
 
+def test_a_job_for_more_devices_than_any_worker_has_says_for_what_it_waits_and_what_there_is(service):
+    service.claim(worker(slots=3))
+    pending = service.submit(**processes(4)).pending
+    assert pending.reason == "no_capable_worker"
+    assert "4 devices; the largest has 3" in pending.detail
+
+
+def test_a_job_for_more_devices_than_are_free_says_for_what_it_waits(service):
+    service.running(worker(slots=2))
+    pending = service.submit(**processes(2)).pending
+    assert pending.reason == "waiting_for_gpus"
+    assert "2 devices" in pending.detail
+
+
 def test_a_job_waits_for_devices_that_others_hold(service):
     service.running(worker(slots=1))
     assert reason(service, service.submit()) == "waiting_for_gpus"

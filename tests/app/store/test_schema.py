@@ -35,7 +35,7 @@ def empty_url(database, tmp_path, request):
             yield f"sqlite:///{tmp_path / 'new' / 'empty.db'}"
         else:
             server = request.getfixturevalue("postgres_url")
-            yield stack.enter_context(databases.postgres_database(server, "template0"))
+            yield stack.enter_context(databases.empty_postgres_database(server))
 
 
 def shape(engine):

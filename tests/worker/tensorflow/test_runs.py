@@ -1,5 +1,6 @@
 """Whole runs: the same launcher, events, checkpoints and artifacts as torch's, by processes that load no torch."""
 
+import hashlib
 import signal
 import subprocess
 import time
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import safetensors.numpy
 
-from app.contract.events import CheckpointSaved, PhaseBegun, Planned, Succeeded
+from app.contract.events import PhaseBegun, Planned, Succeeded
 from tests.support.beside import ROOT, needs_tensorflow
 from tests.support.mirrored_runs import SPEC, command, done, environment
 from tests.training_runs import Run
@@ -17,14 +18,14 @@ from tests.training_runs import Run
 pytestmark = [needs_tensorflow, pytest.mark.timeout(1800)]
 
 
-def stopped(spec: dict[str, Any], folder: Path, text: bytes) -> Run:
-    """A run that gets SIGTERM when its events have `text`."""
-    with subprocess.Popen(command(spec, folder), env=environment(), cwd=ROOT) as process:
+def ended(spec: dict[str, Any], folder: Path, text: bytes, number: signal.Signals, **more: str) -> Run:
+    """A run whose launcher gets a signal when its events have `text`."""
+    with subprocess.Popen(command(spec, folder), env=environment(**more), cwd=ROOT) as process:
         events = folder / "events.jsonl"
         while not events.exists() or text not in events.read_bytes():
             assert process.poll() is None, "the run ended before"
             time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         return Run(folder, process.wait())
 
 
@@ -69,22 +70,37 @@ def test_a_run_ends_with_a_report_and_files_that_were_run_alone(tmp_path: Path) 
     )
 
 
+# An average and a best epoch's weights must be carried along, too.
+OPTIONS = {"ema": {"decay": 0.95}, "export_best": "val/loss", "max_gradient_norm": 0.5, "label_smoothing": 0.1}
+
+
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["plain", "options"])
+def test_a_stopped_or_killed_run_goes_on_to_the_same_bits(
+    tmp_path: Path, number: signal.Signals, options: dict[str, Any]
+) -> None:
     """Mid-epoch, with a second network before it; TensorFlow is asked for the same sums every time."""
-    spec = SPEC | {"baseline": {"kind": "train"}, "training": SPEC["training"] | {"epochs": 3}}
+    mixed = {"augment": [*SPEC["augment"], {"kind": "mixup"}]} if options else {}
+    spec = SPEC | mixed | {"baseline": {"kind": "train"}, "training": SPEC["training"] | {"epochs": 3} | options}
     whole = done(spec, tmp_path / "whole")
     assert whole.exit_code == 0
-    half = stopped(spec, tmp_path / "half", b'"step":10,"values":{"train/')
-    assert half.exit_code == 75
-    saved = [each for each in half.events if isinstance(each, CheckpointSaved)][-1]
-    assert (saved.phase, saved.step >= 10) == ("training", True)
+    often = {"TRAINYARD_CHECKPOINT_S": "0"} if number is signal.SIGKILL else {}
+    half = ended(spec, tmp_path / "half", b'"step":10,"values":{"train/', number, **often)
+    assert half.exit_code == (75 if number is signal.SIGTERM else -signal.SIGKILL)
+    newest = half.newest_checkpoint.name.removeprefix("training-")
+    assert 8 < int(newest) < 24, "in the middle of an epoch of the second network"
     resumed = done(spec, tmp_path / "half")
     assert resumed.exit_code == 0
-    assert resumed.weights == whole.weights
+    assert sha256(resumed.weights) == sha256(whole.weights)
     assert resumed.metric("train/loss") == whole.metric("train/loss")
+    assert resumed.metric("val/loss") == whole.metric("val/loss")
     baselines = [(each.folder / "artifacts/baseline.safetensors").read_bytes() for each in (whole, resumed)]
     assert baselines[0] == baselines[1]
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.slow

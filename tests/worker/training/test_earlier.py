@@ -92,6 +92,29 @@ def test_one_that_was_trained_on_what_is_now_held_out_does_not_compare(
     assert refused(an_order(tmp_path, split), data.outline(order)) == "other_split"
 
 
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        ("model", {"model": {"kind": "checkpoint", "job": "job_earlier"}}),
+        ("teacher", {"compression": [{"kind": "distillation", "job": "job_earlier"}]}),
+    ],
+)
+def test_a_network_that_may_have_trained_on_what_is_now_held_out_brings_a_warning(
+    order: RunOrder, tmp_path: Path, place: str, changes: dict[str, Any]
+) -> None:
+    def warnings(split: Split, dataset_sha256: str | None = None) -> list[str]:
+        paths = Paths(run_dir="x", dataset_sha256=dataset_sha256, **{place: str(tmp_path / "earlier")})
+        spec = JobSpec.model_validate(SPEC | changes).resolved()
+        made = RunOrder.model_validate({"spec": spec, "paths": paths, f"{place}_split": split})
+        return [each for each in make_plan(made).warnings if "held out other images" in each]
+
+    other, same = Split(seed=1, validation_fraction=0.2), Split(seed=0, validation_fraction=0.2)
+    (told,) = warnings(other)
+    assert "training.seed 1" in told
+    assert warnings(same) == []
+    assert warnings(other, dataset_sha256="b" * 64) == [], "it is known to be other data"
+
+
 def test_damaged_files_are_found_before_anything_is_trained(order: RunOrder, tmp_path: Path) -> None:
     with (tmp_path / "earlier" / "model.safetensors").open("r+b") as file:
         file.truncate(1000)

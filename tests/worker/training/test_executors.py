@@ -1,14 +1,12 @@
 """Where batches are made: chosen by the device or by hand, and the same batches either way."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from app.contract.job import JobSpec
-from worker.training import augment, executors
+from tests.support.pipelines import compiled
+from worker.training import executors
 from worker.training.augment import Pipeline
 from worker.training.executors import VARIABLE, OnDevice, OnHost
 from worker.training.images import Image, Images
@@ -21,17 +19,12 @@ ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA 
 
 
 def pipeline() -> Pipeline:
-    spec = {
-        "dataset": {"kind": "folder", "path": "x"},
-        "model": {"kind": "timm", "name": "resnet10t"},
-        "augment": [
-            {"kind": "random_crop", "size": [24, 24], "scale": [0.4, 1.0]},
-            {"kind": "trivial_augment"},
-            {"kind": "gaussian_blur"},
-            {"kind": "random_erasing"},
-        ],
-    }
-    return augment.compile(JobSpec.model_validate(spec))
+    return compiled(
+        {"kind": "random_crop", "size": [24, 24], "scale": [0.4, 1.0]},
+        {"kind": "trivial_augment"},
+        {"kind": "gaussian_blur"},
+        {"kind": "random_erasing"},
+    )
 
 
 def picture(index: int) -> Image:
@@ -44,17 +37,8 @@ NUMBERS = np.arange(130)
 IMAGES = Images(NUMBERS % 10, np.stack([30 + NUMBERS % 5, 30 + NUMBERS % 7], -1), 3, picture)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Many small operations: torch's threads would mostly wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
-def expected(one_thread: None) -> torch.Tensor:
+def expected() -> torch.Tensor:
     """What the device makes of all images."""
     return pixels(loaded(OnDevice(pipeline(), CPU), 2, 130))
 

@@ -15,6 +15,7 @@ import torch
 
 from app.contract.events import Noted
 from app.contract.failures import FailureCode
+from tests.support.small_disk import small_disk
 from tests.training_runs import WarmParent, when
 from worker.training import causes, checkpoint, export
 from worker.training.checkpoint import Position, Snapshot
@@ -34,13 +35,8 @@ BLOCK_BYTES = 4096
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", DISK_BYTES) as folder:
+        yield folder
 
 
 def fill(disk: Path, left_bytes: int = 0) -> None:

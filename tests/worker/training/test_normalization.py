@@ -1,28 +1,13 @@
 """Normalisation: fitted to what the network sees in evaluation, applied exactly."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
-from app.contract.job import JobSpec
-from worker.training import augment, normalization
-from worker.training.augment import Pipeline
+from tests.support.pipelines import compiled
+from worker.training import normalization
 from worker.training.images import Image, Images
 from worker.training.normalization import Normalization
-
-
-def compiled(*augmentations: dict[str, Any]) -> Pipeline:
-    return augment.compile(
-        JobSpec.model_validate(
-            {
-                "dataset": {"kind": "folder", "path": "x"},
-                "model": {"kind": "timm", "name": "resnet10t"},
-                "augment": augmentations,
-            }
-        )
-    )
 
 
 def picture(index: int) -> Image:

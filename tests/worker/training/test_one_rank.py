@@ -15,7 +15,7 @@ import torch
 from app.contract.events import CheckpointSaved, Noted, Stopped
 from app.contract.failures import POLICY, FailureCode
 from tests.training_runs import Run, WarmParent, when
-from worker.training.saver import all_finite
+from worker.training.finite import all_finite
 
 SPEC: dict[str, Any] = {
     "dataset": {"kind": "builtin", "name": "digits"},
@@ -45,12 +45,12 @@ LOOP = """
 import torch.nn.functional as F
 whole, calls = F.cross_entropy, 0
 
-def endless(*arguments):
+def endless(*arguments, **options):
     global calls
     calls += 1
     while calls > 12 and os.environ["LOOPING"] == str(torch.distributed.get_rank()):
         pass
-    return whole(*arguments)
+    return whole(*arguments, **options)
 
 F.cross_entropy = endless
 """

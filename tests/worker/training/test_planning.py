@@ -14,6 +14,7 @@ from app.contract.job import JobSpec
 from app.contract.plan import Plan
 from app.contract.work import Paths, RunOrder
 from tests.support.networks import exported
+from worker.training import planning
 from worker.training.architecture import Architecture, assemble
 from worker.training.errors import RunFailure
 from worker.training.planning import make_plan
@@ -113,6 +114,32 @@ def test_one_image_a_process_is_refused_where_batch_normalisation_sees_one_value
     assert "at least 4" in message
 
 
+def test_statistics_over_all_processes_bear_one_image_each(tmp_path):
+    one_each = {"training": {"batch_size": 2}, "augment": [{"kind": "resize", "size": [8, 8]}]}
+    synchronised = {"kind": "ddp", "processes": 2, "sync_batchnorm": True}
+    _, message = refusal(tmp_path, distributed={"kind": "ddp", "processes": 2}, **one_each)
+    assert "or sync_batchnorm" in message
+    assert make_plan(order(tmp_path, distributed=synchronised, **one_each)).images_per_pass == 1
+
+
+def test_the_plan_says_how_a_step_is_divided_and_its_memory_follows(tmp_path):
+    def planned(**options):
+        return make_plan(order(tmp_path, distributed={"kind": "ddp", "processes": 4, **options}))
+
+    plain, cut, divided = planned(), planned(gradient_accumulation=4), planned(zero_optimizer=True)
+    assert (plain.processes, plain.passes_per_step, plain.images_per_pass) == (4, 1, 16)
+    assert (cut.processes, cut.passes_per_step, cut.images_per_pass) == (4, 4, 4)
+    assert cut.steps_per_epoch == plain.steps_per_epoch == make_plan(order(tmp_path)).steps_per_epoch
+    assert cut.memory_bytes < plain.memory_bytes
+    moments = 2 * 4 * plain.after.parameters
+    assert plain.memory_bytes - divided.memory_bytes == pytest.approx(moments * 3 / 4, abs=2)
+
+
+def test_auto_is_planned_for_the_devices_of_the_order(tmp_path):
+    auto = order(tmp_path, distributed={"kind": "ddp", "processes": "auto"})
+    assert make_plan(auto.model_copy(update={"devices": [0, 1]})).processes == 2
+
+
 def test_pretrained_weights_that_are_not_there_are_refused(tmp_path):
     pointer, _ = refusal(tmp_path, model={**SMALL, "pretrained": True})
     assert pointer == "/model/pretrained"
@@ -159,13 +186,17 @@ def test_what_a_person_should_know_is_a_warning(tmp_path, fields, warning):
 
 
 def test_the_program_writes_the_plan_or_the_failure(tmp_path):
-    def plan(content):
-        (tmp_path / "order.json").write_text(content)
-        command = [sys.executable, "-m", "worker.training.planning", tmp_path / "order.json", tmp_path / "out.json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, (tmp_path / "out.json").read_text()
+    files = [str(tmp_path / "order.json"), str(tmp_path / "out.json")]
 
-    code, text = plan(order(tmp_path).model_dump_json())
+    def plan(content, run=planning.main):
+        (tmp_path / "order.json").write_text(content)
+        return run(files), (tmp_path / "out.json").read_text()
+
+    def alone(arguments):
+        command = [sys.executable, "-m", "worker.training.planning", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).returncode
+
+    code, text = plan(order(tmp_path).model_dump_json(), alone)
     assert code == 0
     assert Plan.model_validate_json(text).train_images == 1438
 

@@ -3,13 +3,16 @@ import pytest
 
 from worker.training import sampling
 from worker.training.errors import RunFailure
+from worker.training.sampling import Division, portions
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
 @pytest.mark.parametrize("images", [10, 64, 129, 131, 1437])
 def test_each_sample_is_seen_exactly_once_an_epoch_by_some_rank(images: int, ranks: int) -> None:
     batches = sampling.batches(images, 30, ranks, seed=3, epoch=2)
-    seen = [index for batch in batches for rank in range(ranks) for index in sampling.share(batch, rank, ranks)]
+    division = Division(30, ranks)
+    both = [portion for batch in batches for rank in range(ranks) for portion in portions(batch, rank, division)]
+    seen = [index for portion in both if portion.counts for index in portion.indices_N]
     assert sorted(seen) == list(range(images))
     assert len(batches) == sampling.steps_per_epoch(images, 30, ranks)
 
@@ -24,16 +27,47 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     assert len(orders) == 16
 
 
-@pytest.mark.parametrize(("images", "sizes"), [(131, [64, 67]), (132, [64, 64, 4]), (128, [64, 64]), (66, [66])])
-def test_a_rest_of_fewer_than_two_samples_a_rank_joins_the_batch_before(images: int, sizes: list[int]) -> None:
-    assert [len(batch) for batch in sampling.batches(images, 64, ranks=2, seed=0, epoch=0)] == sizes
+@pytest.mark.parametrize("ranks", [1, 2, 16])
+@pytest.mark.parametrize(("images", "sizes"), [(131, [64, 64, 3]), (130, [64, 64, 2]), (128, [64, 64]), (65, [65])])
+def test_a_single_sample_that_is_left_over_joins_the_batch_before_for_any_number_of_ranks(
+    images: int, sizes: list[int], ranks: int
+) -> None:
+    assert [len(batch) for batch in sampling.batches(images, 64, ranks, seed=0, epoch=0)] == sizes
+
+
+DIVISIONS = [Division(12, ranks, passes) for ranks in (1, 2, 3, 6) for passes in (1, 2)] + [Division(6, 3, 2)]
+
+
+@pytest.mark.parametrize("division", DIVISIONS, ids=str)
+def test_over_all_ranks_each_pass_has_the_samples_that_one_rank_has_in_it(division: Division) -> None:
+    alone = Division(division.batch_size, 1, division.passes)
+    for samples in range(2, division.batch_size + 2):
+        batch = np.random.default_rng(samples).permutation(samples)
+        passes = zip(*(portions(batch, rank, division) for rank in range(division.ranks)), strict=True)
+        for whole, ranks in zip(portions(batch, 0, alone), passes, strict=True):
+            counting = [each.indices_N for each in ranks if each.counts]
+            assert np.array_equal(np.concatenate(counting), whole.indices_N)
+            sizes = [len(each.indices_N) for each in ranks]
+            assert (max(sizes), min(sizes)) == (ranks[0].most, ranks[0].fewest)
+            assert max(sizes) - min(sizes) <= 1
+            assert min(sizes) >= division.least
+            for idle in ranks[len(counting) :]:
+                assert np.array_equal(idle.indices_N, ranks[0].indices_N)
+
+
+def test_full_batches_are_divided_equally_and_only_the_end_is_not() -> None:
+    division = Division(24, 3, 2)
+    assert [len(each.indices_N) for each in portions(np.arange(24), 1, division)] == [4, 4]
+    assert [len(each.indices_N) for each in portions(np.arange(11), 1, division)] == [2, 2]
+    assert [each.counts for each in portions(np.arange(5), 1, division)] == [False, False]
+    assert (sampling.largest_share(59, 24, 3, 2), sampling.smallest_share(59, 24, 3, 2)) == (4, 2)
+    assert sampling.largest_share(49, 24, 3) == 9, "the 49th joins the second batch"
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_every_rank_has_at_least_two_samples_in_every_step(ranks: int) -> None:
+def test_every_rank_computes_at_least_two_samples_in_every_pass(ranks: int) -> None:
     for images in range(2 * ranks, 200):
-        batches = sampling.batches(images, 12, ranks, seed=0, epoch=0)
-        assert min(len(sampling.share(batch, rank, ranks)) for batch in batches for rank in range(ranks)) >= 2
+        assert sampling.smallest_share(images, 12, ranks, 2) >= 2
 
 
 def test_too_few_images_for_the_ranks_are_refused() -> None:

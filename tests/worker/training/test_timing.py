@@ -1,5 +1,6 @@
 """Latencies: enough runs, the same number for all, and nothing that takes minutes."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -29,8 +30,31 @@ def test_the_networks_take_turns_run_by_run():
         assert all(0 < each.p50_s <= each.p95_s for each in latencies)
 
 
-def test_a_large_batch_that_would_take_too_long_is_left_out(monkeypatch):
-    monkeypatch.setattr(turns, "LONGEST_S", 0.0)
+@pytest.mark.parametrize(("longest_s", "sizes"), [(60.0, [1, 32]), (0.0, [1])])
+def test_a_large_batch_that_is_slow_is_run_less_often_and_left_out_only_when_it_would_take_minutes(
+    monkeypatch, longest_s, sizes
+):
+    monkeypatch.setattr(turns, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(turns, "BUDGET_S", {1: 0.6, 32: 0.0})
+    monkeypatch.setattr(turns, "LONGEST_S", longest_s)
     network = nn.Conv2d(3, 4, 1).to(torch.float64)
     found = timing.interleaved({"only": network}, 3, (4, 4))
-    assert [each.batch_size for each in found["only"]] == [1]
+    assert [each.batch_size for each in found["only"]] == sizes
+    assert [each.runs for each in found["only"][1:]] == [timing.FEWEST_SLOW] * (len(sizes) - 1)
+
+
+class Small(nn.Conv2d):
+    """A network on a device that has room for one image."""
+
+    def forward(self, images):
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().forward(images)
+
+
+def test_a_large_batch_that_does_not_fit_into_memory_is_left_out_for_all():
+    found = timing.interleaved({"large": nn.Conv2d(3, 4, 1), "small": Small(3, 4, 1)}, 3, (4, 4))
+    assert {name: [each.batch_size for each in latencies] for name, latencies in found.items()} == {
+        "large": [1],
+        "small": [1],
+    }

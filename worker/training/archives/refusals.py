@@ -40,6 +40,8 @@ class Entry(NamedTuple):
     is_folder: bool
     size_bytes: int
     content: Iterator[bytes]
+    begins_at: int | None = None
+    """Its place in the archive, where that is not as far as the archive's file was read."""
 
 
 def shown(name: str | bytes) -> str:

@@ -5,7 +5,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,16 +23,20 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _WRAPPERS = 8
 """Folders around folders that are seen through."""
 
+Tell = Callable[[int, int, int], None]
+"""(files unpacked, bytes of the archive behind them, all its bytes)."""
 
-def unpack(archive: Path, target: Path, limits: Limits) -> None:
+
+def unpack(archive: Path, target: Path, limits: Limits, tell: Tell = lambda _files, _seen, _bytes: None) -> None:
     """Make the folder `target` of the archive's files, and remove the archive. Nothing happens where that was done.
 
-    Raises RunFailure: BAD_DATASET for an archive that is refused, DISK_FULL. Nothing is left behind then.
+    `tell` is called after each entry. Raises RunFailure: BAD_DATASET for an archive that is refused, DISK_FULL. Nothing
+    is left behind then.
     """
     for old in target.parent.glob(f"{target.name}.*.part"):  # of programs that were killed
         shutil.rmtree(old, ignore_errors=True)
     if not target.exists():
-        _make(archive, target, limits)
+        _make(archive, target, limits, tell)
     archive.unlink(missing_ok=True)
 
 
@@ -52,11 +56,11 @@ def entries(file: BinaryIO, archive_bytes: int, limits: Limits) -> Iterator[Entr
     return tar_entries.entries(Stream(pieces, limits.allowed_bytes(archive_bytes)))
 
 
-def _make(archive: Path, target: Path, limits: Limits) -> None:
+def _make(archive: Path, target: Path, limits: Limits, tell: Tell) -> None:
     part = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
     try:
         part.mkdir(0o755)
-        _fill(part, archive, limits)
+        _fill(part, archive, limits, tell)
         _settle(part, target)
     except Refused as refusal:
         archive.unlink(missing_ok=True)
@@ -70,12 +74,13 @@ def _make(archive: Path, target: Path, limits: Limits) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _fill(part: Path, archive: Path, limits: Limits) -> None:
+def _fill(part: Path, archive: Path, limits: Limits, tell: Tell) -> None:
     with archive.open("rb") as file:
         archive_bytes = os.fstat(file.fileno()).st_size
         tree = Tree(part, limits, archive_bytes)
         for entry in entries(file, archive_bytes, limits):
             tree.add(entry)
+            tell(tree.files, file.tell() if entry.begins_at is None else entry.begins_at, archive_bytes)
     if not tree.files:
         raise Refused("holds no files")
 

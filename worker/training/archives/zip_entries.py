@@ -34,7 +34,7 @@ def entries(file: BinaryIO, archive_bytes: int, limits: Limits) -> Iterator[Entr
         is_folder = _is_folder(member)
         follows_at = int(begins[np.searchsorted(begins, np.uint64(member.header_at), side="right")])
         data_at = _data_at(descriptor, member, follows_at)
-        yield Entry(member.name, is_folder, member.size_bytes, _content(descriptor, member, data_at))
+        yield Entry(member.name, is_folder, member.size_bytes, _content(descriptor, member, data_at), data_at)
 
 
 def _is_folder(member: Member) -> bool:

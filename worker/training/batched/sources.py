@@ -38,10 +38,33 @@ class Sources:
     """From output pixels to pixels of the part."""
     borders: list[Border | None]
     """What is shown beyond the part; null where at most the outer half of its edge is."""
+    places_N2: Whole | None = None
+    """(first pixel, pixels from row to row) of each part; null: they lie one behind the other."""
 
     def to(self, device: torch.device) -> "Sources":
         """With the pixels on `device`. The host does not wait for the copy when they lie in page-locked memory."""
         return replace(self, pixels_PC=self.pixels_PC.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class Spans:
+    """What is read of N images: where it begins, how much of it, and by which whole factors it is reduced."""
+
+    starts_N2: Whole
+    lengths_N2: Whole
+    """Multiples of the factors. Where a factor is more than 1, the last ones may lie beyond the image."""
+    factors_N2: Whole
+
+    def maps_into(self, matrices_N33: Array) -> Array:
+        """From output pixels to pixels of what is read: one of them is `factor` of its image. N x 2 x 3."""
+        scales_N2 = self.factors_N2[:, ::-1].astype(np.float64)
+        into_N33 = geometry.translation(-(self.starts_N2[:, ::-1] + (scales_N2 - 1) / 2) / scales_N2)
+        into_N33[:, [0, 1], [0, 1]] = 1 / scales_N2
+        return (into_N33 @ matrices_N33)[:, :2]
+
+    def of(self, members_N: npt.NDArray[np.bool_]) -> "Spans":
+        """Those of some of the images."""
+        return Spans(self.starts_N2[members_N], self.lengths_N2[members_N], self.factors_N2[members_N])
 
 
 Joinable = TypeVar("Joinable")
@@ -60,8 +83,8 @@ def _together(values: Sequence[Any]) -> Any:
             return values[0]
         case np.ndarray():
             return np.concatenate(values)
-        case torch.Tensor():
-            return torch.cat(list(values))
+        case torch.Tensor() as first:
+            return first if all(each is first for each in values) else torch.cat(list(values))
         case list():
             return [each for value in values for each in value]
         case alike:
@@ -76,10 +99,8 @@ def cut(
     `matrices` map output pixels to source pixels. `pinned`: packed in page-locked memory, so that it can be sent
     without waiting.
     """
-    sizes_N2 = np.array([image.shape[:2] for image in images], np.int64)
-    factors_N2 = _factors(matrices_N33)
-    starts_N2, lengths_N2 = _spans(geometry.outline(matrices_N33, size), sizes_N2, factors_N2)
-    small_N2 = lengths_N2 // factors_N2
+    read = spans(np.array([image.shape[:2] for image in images], np.int64), matrices_N33, size)
+    small_N2 = read.lengths_N2 // read.factors_N2
     ends_N = np.cumsum(small_N2.prod(axis=1))
     channels = images[0].shape[2]
     pixels_PC = torch.empty((int(ends_N[-1]), channels), dtype=torch.uint8, pin_memory=pinned)
@@ -87,8 +108,14 @@ def cut(
     for n, image in enumerate(images):
         area = small_N2[n].prod()
         out_HWC = packed_PC[ends_N[n] - area : ends_N[n]].reshape(*small_N2[n], channels)
-        _fill(out_HWC, image, starts_N2[n], lengths_N2[n], factors_N2[n])
-    return Sources(pixels_PC, small_N2, _into(matrices_N33, starts_N2, factors_N2), borders)
+        _fill(out_HWC, image, read.starts_N2[n], read.lengths_N2[n], read.factors_N2[n])
+    return Sources(pixels_PC, small_N2, read.maps_into(matrices_N33), borders)
+
+
+def spans(sizes_N2: Whole, matrices_N33: Array, size: Size) -> Spans:
+    """What the output of `size` reads of images of the sizes (h, w)."""
+    factors_N2 = _factors(matrices_N33)
+    return Spans(*_spans(geometry.outline(matrices_N33, size), sizes_N2, factors_N2), factors_N2)
 
 
 def _factors(matrices_N33: Array) -> Whole:
@@ -119,11 +146,3 @@ def _fill(out_HWC: Image, image_HWC: Image, start_2: Whole, length_2: Whole, fac
         small = cv2.resize(part_HWC, out_HWC.shape[1::-1], interpolation=cv2.INTER_AREA)
         part_HWC = np.asarray(small, np.uint8).reshape(out_HWC.shape)
     out_HWC[...] = part_HWC
-
-
-def _into(matrices_N33: Array, starts_N2: Whole, factors_N2: Whole) -> Array:
-    """The maps into the parts: one pixel of a part is `factor` of its image."""
-    scales_N2 = factors_N2[:, ::-1].astype(np.float64)
-    into_N33 = geometry.translation(-(starts_N2[:, ::-1] + (scales_N2 - 1) / 2) / scales_N2)
-    into_N33[:, [0, 1], [0, 1]] = 1 / scales_N2
-    return (into_N33 @ matrices_N33)[:, :2]

@@ -34,7 +34,8 @@ class Codes:
         """Values of any shape and of any floating type."""
         flat = _as_it_lies(values)
         rows_GV = _rows(flat)
-        codes, ranges = _cpu_codes(rows_GV, bits) if values.device.type == "cpu" else _codes(rows_GV, bits)
+        by_kernel = values.device.type == "cpu" and (bits == 8 or _fit_fp16(rows_GV))
+        codes, ranges = _cpu_codes(rows_GV, bits) if by_kernel else _codes(rows_GV, bits)
         return cls(codes, ranges, bits, flat.shape, flat.stride(), values.dtype, source)
 
     def values(self) -> Tensor:
@@ -80,6 +81,16 @@ def _values(codes_GB: Tensor, ranges_G2: Tensor, bits: int) -> Tensor:
     numbers = [codes_GB >> bits * place & 2**bits - 1 for place in range(each)]
     numbers_GV = torch.stack(numbers, 2).flatten(1) if each > 1 else codes_GB
     return torch.addcmul(ranges_G2[:, 1:], numbers_GV.float(), ranges_G2[:, :1])
+
+
+def _fit_fp16(rows_GV: Tensor) -> bool:
+    """The kernels of 4 and 2 bits keep the least value and the step of a group in fp16.
+
+    That must be no infinity, none of the few numbers below 2^-14, and exact to a part of the step.
+    """
+    least, most = map(float, rows_GV.aminmax())
+    largest = max(-least, most)
+    return largest < 60_000 and most - least > max(0.001, largest / 30)
 
 
 def _cpu_codes(rows_GV: Tensor, bits: int) -> tuple[Tensor, None]:

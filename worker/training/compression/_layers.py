@@ -12,8 +12,8 @@ from worker.training.libraries import Conv2dSame
 from worker.training.patterns import matches, selected
 
 __all__ = [
-    "EXCLUDED", "READS_IMAGE", "computes_as_torch_does", "convolutions", "even_scales", "matches", "own_way",
-    "placed_like", "reads_image", "replace", "selected", "unusual", "with_other_convolutions",
+    "EXCLUDED", "READS_IMAGE", "computes_as_torch_does", "convolutions", "even_scales", "excluded", "matches",
+    "own_way", "placed_like", "reads_image", "replace", "selected", "unusual", "with_other_convolutions",
 ]  # fmt: skip
 
 EXCLUDED = "excluded by the spec"
@@ -99,6 +99,11 @@ def even_scales(values_R: Tensor) -> Tensor:
     """
     largest_1 = values_R.amax(-1, keepdim=True)
     return values_R.maximum(largest_1 / 1000).where(largest_1 > 0, 1.0).sqrt()
+
+
+def excluded(patterns: Iterable[str], layers: Iterable[str], scene: Scene, what: str = "layer") -> set[str]:
+    """The layers that a method's `exclude` leaves alone; raises as `selected` does."""
+    return selected(patterns, layers, f"{scene.pointer}/exclude", what)
 
 
 def computes_as_torch_does(layer: nn.Conv2d | nn.Linear) -> bool:

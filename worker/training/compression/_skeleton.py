@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from worker.training.compression._cut import LAYERS, channels
 from worker.training.compression.activation_compression import GroupMean, NarrowedConv2d
+from worker.training.compression.low_rank import LowRankConv2d
 
 
 def skeleton(model: nn.Module) -> nn.Module:
@@ -39,15 +40,16 @@ class Traceable:
 def traceable(model: nn.Module) -> Traceable:
     """A copy of `model` to be run once."""
     copied = skeleton(model)
-    ratios = {
-        f"{name}.conv": module[0].ratio
+    means = {
+        f"{name}.{reader}": (module[0], module[0].ratio)
         for name, module in copied.named_modules()
-        if isinstance(module, NarrowedConv2d) and isinstance(module[0], GroupMean)
+        if isinstance(module, NarrowedConv2d) and isinstance(module[0], GroupMean) and (reader := _reader(module[1]))
     }
+    ratios = {name: ratio for name, (_, ratio) in means.items()}
     traced = Traceable(copied, ratios)
     for name, module in list(copied.named_modules()):
         if isinstance(module, LAYERS):
-            computes = _behind_mean(copied, name) if name in ratios else module.forward
+            computes = _behind_mean(means[name][0], module) if name in means else module.forward
             module.forward = _one_node(name, computes, traced)  # type: ignore[method-assign]
     for name, ratio in ratios.items():
         conv = copied.get_submodule(name)
@@ -84,9 +86,21 @@ def _one_node(name: str, forward: Callable[..., Tensor], traced: Traceable) -> C
     return through
 
 
-def _behind_mean(model: nn.Module, name: str) -> Callable[..., Tensor]:
+def _reader(behind: nn.Module) -> str:
+    """The convolution that reads a group mean, by its name in the narrowed one.
+
+    Empty where a later method has split it otherwise: the mean then shows as it is, and no channel is followed through.
+    """
+    match behind:
+        case LowRankConv2d() if isinstance(behind.get_submodule("reduce"), nn.Conv2d):
+            return "conv.reduce"
+        case nn.Conv2d():
+            return "conv"
+    return ""
+
+
+def _behind_mean(mean: nn.Module, conv: nn.Module) -> Callable[..., Tensor]:
     """The group mean moves into the convolution behind it."""
-    mean, conv = model.get_submodule(f"{name.removesuffix('.conv')}.reduce"), model.get_submodule(name)
     average, convolve = mean.forward, conv.forward
     mean.forward = lambda images: images  # type: ignore[method-assign]
     return lambda images: convolve(average(images))

@@ -19,6 +19,7 @@ from worker.training.compression._layers import (
     EXCLUDED,
     READS_IMAGE,
     convolutions,
+    excluded,
     matches,
     placed_like,
     reads_image,
@@ -76,7 +77,7 @@ class Narrow:
 
     def choose(self, model: nn.Module, scene: Scene) -> Choice:
         layers = convolutions(model)
-        unwanted = selected(self.spec.exclude, layers, f"{scene.pointer}/exclude")
+        unwanted = excluded(self.spec.exclude, layers, scene)
         wanted = None if self.spec.layers is None else selected(self.spec.layers, layers, f"{scene.pointer}/layers")
         reasons = {name: next(self._obstacles(name, layer, scene), "") for name, layer in layers.items()}
         self._refuse_asked_for(layers, reasons, unwanted, scene.pointer)

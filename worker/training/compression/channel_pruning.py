@@ -16,7 +16,7 @@ from worker.training.architecture import Sizes
 from worker.training.compression import Choice, Cut, Scene, StepChoice
 from worker.training.compression._channel_groups import Found, Group, Member, find_groups
 from worker.training.compression._cut import LAYERS, NORMS, Kept, cut, leading, sizes, slices, target
-from worker.training.compression._layers import EXCLUDED, selected
+from worker.training.compression._layers import EXCLUDED, excluded
 from worker.training.compression._widths import (
     Fit,
     Widths,
@@ -70,7 +70,7 @@ class Prune:
         Raises `bad_spec` for a pattern of `exclude` that matches no layer.
         """
         prunable = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        unwanted = selected(self.spec.exclude, prunable, f"{scene.pointer}/exclude")
+        unwanted = excluded(self.spec.exclude, prunable, scene)
         found = find_groups(model, scene)
         groups = [_excluded(group, unwanted) for group in found.groups]
         return replace(found, groups=_without_breaking(model, groups, self.spec.round_to, scene))

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from app.contract.compression import Checkpointing
 from worker.training.attached import Attached, Course, Forward, Forwards
 from worker.training.compression import Choice, Scene
-from worker.training.compression._layers import EXCLUDED, selected
+from worker.training.compression._layers import EXCLUDED, excluded
 
 ROWS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -33,7 +33,7 @@ class Blocks:
 
     def choose(self, model: nn.Module, scene: Scene) -> Choice:
         blocks = blocks_of(model)
-        unwanted = selected(self.spec.exclude, blocks, f"{scene.pointer}/exclude", "block")
+        unwanted = excluded(self.spec.exclude, blocks, scene, "block")
         return Choice({name: EXCLUDED if name in unwanted else "" for name in blocks})
 
     def attach(self, model: nn.Module, layers: Sequence[str], course: Course) -> Attached:

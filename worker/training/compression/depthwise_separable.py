@@ -5,8 +5,9 @@ H W C_in r (k^2 + C_out): r / C_out + r / k^2 of it.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +20,16 @@ from worker.training.compression._layers import (
     READS_IMAGE,
     convolutions,
     even_scales,
+    excluded,
     placed_like,
     reads_image,
     replace,
-    selected,
     unusual,
     with_other_convolutions,
 )
 
-ACTIVATIONS: dict[str, tuple[type[nn.Module], float]] = {
-    "relu": (nn.ReLU, 2.0),
+ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], float]] = {
+    "relu": (partial(nn.ReLU, inplace=True), 2.0),  # the normalisation before it does not need what it gave
     "silu": (nn.SiLU, 2.81),
     "none": (nn.Identity, 1.0),
 }
@@ -55,7 +56,7 @@ class Split:
 
     def choose(self, model: nn.Module, scene: Scene) -> Choice:
         layers = convolutions(model)
-        unwanted = selected(self.spec.exclude, layers, f"{scene.pointer}/exclude")
+        unwanted = excluded(self.spec.exclude, layers, scene)
         reasons = {name: self._reason(name, layer, name in unwanted, scene) for name, layer in layers.items()}
         return Choice(with_other_convolutions(model, reasons), exact=self._exact(layers, reasons))
 

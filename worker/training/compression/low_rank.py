@@ -20,9 +20,9 @@ from worker.training.compression import Choice, Scene
 from worker.training.compression._layers import (
     EXCLUDED,
     even_scales,
+    excluded,
     placed_like,
     replace,
-    selected,
     unusual,
     with_other_convolutions,
 )
@@ -52,7 +52,7 @@ class Factored:
     def choose(self, model: nn.Module, scene: Scene) -> Choice:
         """On the meta device the singular values are taken as equal: no weights need a higher rank for an energy."""
         layers = {name: module for name, module in model.named_modules() if isinstance(module, Layer)}
-        unwanted = selected(self.spec.exclude, layers, f"{scene.pointer}/exclude")
+        unwanted = excluded(self.spec.exclude, layers, scene)
         heads = set() if self.spec.include_classifier else _classifiers(model)
         reasons: dict[str, str] = {}
         sizes: dict[str, tuple[int, ...]] = {}

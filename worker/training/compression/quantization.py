@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from app.contract.compression import Quantization
 from worker.training.attached import Attached, Course, Forward, Forwards
 from worker.training.compression import Choice, Scene
-from worker.training.compression._layers import EXCLUDED, computes_as_torch_does, selected
+from worker.training.compression._layers import EXCLUDED, computes_as_torch_does, excluded
 
 WEIGHT_TOP = 64
 """The file uses 7 of the 8 bits: processors without VNNI add two products in 16 bits (docs/compression.md)."""
@@ -43,7 +43,7 @@ class OnTheGrid:
 
     def choose(self, model: nn.Module, scene: Scene) -> Choice:
         layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
-        unwanted = selected(self.spec.exclude, layers, f"{scene.pointer}/exclude", "layer")
+        unwanted = excluded(self.spec.exclude, layers, scene)
         return Choice({name: EXCLUDED if name in unwanted else _reason(layer) for name, layer in layers.items()})
 
     def attach(self, model: nn.Module, layers: Sequence[str], course: Course) -> Attached:
@@ -130,7 +130,7 @@ def rounded_input(values: Tensor, range_2: Tensor) -> Tensor:
 
 
 def rounded_weight(weight: Tensor) -> Tensor:
-    """On the grid from -127 to 127 of each output channel, whose largest weight is at an end of it."""
+    """On the grid from -64 to 64 of each output channel, whose largest weight is at an end of it."""
     top_O = weight.detach().flatten(1).abs().amax(1).float()
     scale_O = (top_O / WEIGHT_TOP).clamp(min=SMALLEST)
     zeros_O = torch.zeros_like(scale_O, dtype=torch.int32)

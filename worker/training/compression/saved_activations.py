@@ -20,7 +20,7 @@ from worker.training.attached import Attached, Course, Forward, Forwards
 from worker.training.compression import Choice, Scene
 from worker.training.compression._groups import GROUP, Codes
 from worker.training.compression._kept import Kept, Layout, Mask, Offsets, Window
-from worker.training.compression._layers import EXCLUDED, READS_IMAGE, computes_as_torch_does, selected
+from worker.training.compression._layers import EXCLUDED, READS_IMAGE, computes_as_torch_does, excluded
 from worker.training.libraries import BatchNormAct2d
 
 Keep = Callable[[nn.Module, Tensor, Tensor], Kept | Tensor]
@@ -40,7 +40,7 @@ class FewerBits:
 
     def choose(self, model: nn.Module, scene: Scene) -> Choice:
         layers = {name: module for name, module in model.named_modules() if _may_save(module)}
-        unwanted = selected(self.spec.exclude, layers, f"{scene.pointer}/exclude", "layer")
+        unwanted = excluded(self.spec.exclude, layers, scene)
         return Choice({name: self._reason(name, layer, name in unwanted, scene) for name, layer in layers.items()})
 
     def _reason(self, name: str, layer: nn.Module, unwanted: bool, scene: Scene) -> str:

@@ -47,7 +47,7 @@ class ImageFolder:
         wanted = replace(self._wanted(channels), keep=keep)
         found = obtain(wanted, tell)
         files = FromFiles(wanted.root, found.index, wanted.reduction, channels)
-        files_again = Remembered(files.read, _MEMORY_BYTES // self._order.spec.distributed.processes)
+        files_again = Remembered(files.read, _MEMORY_BYTES // self._order.processes)
         read = FromCache(found, files.read, tell).read if found.entry else files_again
         factors_N = wanted.reduction.factors(found.index.sizes_N2)
         sizes_N2 = stored_size.stored_sizes(found.index.sizes_N2, factors_N)

@@ -5,7 +5,7 @@ Everything else in training is written once, for any number of ranks, against `R
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -54,6 +54,34 @@ class Ranks(Protocol):
 
     def sum_later(self, values: torch.Tensor) -> Pending:
         """Begin to add up a CPU tensor over the ranks, in place and beside the training."""
+        ...
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor of the device over the ranks; what is given stays. For kilobytes, within a step."""
+        ...
+
+    def rows(self, values_K: torch.Tensor) -> torch.Tensor:
+        """What each rank has, R x K, on all of them. For kilobytes, within a step."""
+        ...
+
+    def divided(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimizer as this rank steps it: the same, or its part of one that the ranks divide among them."""
+        ...
+
+    def whole_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """The state of an optimizer that may be divided, as one that is not has it: on rank 0. Called by all."""
+        ...
+
+    def memory(self) -> dict[str, Any]:
+        """What the exchange of gradients on this rank remembers from step to step: tensors and plain values."""
+        ...
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on from what `memory` gave, on the same rank of as many."""
+        ...
+
+    def collect(self, value: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every rank's tensors and plain values, copied to the CPU of rank 0; nothing on the others. Called by all."""
         ...
 
     def gather(self, message: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,6 +40,33 @@ class SingleRank:
     def sum_later(self, values: torch.Tensor) -> Pending:
         """The values themselves."""
         return _Done(values)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """The values themselves."""
+        return values
+
+    def rows(self, values_K: torch.Tensor) -> torch.Tensor:
+        """One row."""
+        return values_K[None]
+
+    def divided(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The whole."""
+        return optimizer
+
+    def whole_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Its state."""
+        return optimizer.state_dict()
+
+    def memory(self) -> dict[str, Any]:
+        """Nothing is exchanged."""
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """There is nothing to go on from."""
+
+    def collect(self, value: dict[str, Any]) -> list[dict[str, Any]]:
+        """The value itself."""
+        return [value]
 
     def gather(self, message: bytes) -> list[bytes]:
         """The message itself."""

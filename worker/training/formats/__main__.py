@@ -15,9 +15,8 @@ from pathlib import Path
 from app.contract.compression import Quantization
 from app.contract.export import FILES, INT8_FILE, USAGE_FILE
 from app.contract.work import RunOrder
-from worker.training import calibration, causes, export, formats, logs, machine, notes, stages
+from worker.training import calibration, export, formats, machine, notes, side_process, stages
 from worker.training.card import ModelCard, read_card
-from worker.training.events import Reporter
 from worker.training.formats import usage
 from worker.training.measuring import ARTIFACTS, BEFORE
 from worker.training.notes import Tell
@@ -93,22 +92,18 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    logs.to_stderr()
+    order, pipe = Path(arguments[0]), int(arguments[1])
+    return side_process.run(pipe, "A format cannot be written", lambda reporter: _write(order, notes.to(reporter)))
+
+
+def _write(path: Path, tell: Tell) -> None:
     for library in ("onnx_ir", "onnxscript"):  # they tell of each constant that they fold
         logging.getLogger(library).setLevel(logging.WARNING)
-    reporter = Reporter(int(arguments[1]))
-    try:
-        order = RunOrder.model_validate_json(Path(arguments[0]).read_bytes())
-        with tempfile.TemporaryDirectory(prefix=".convert-", dir=order.paths.run_dir) as folder:
-            tempfile.tempdir = folder  # of the libraries too: what a kill leaves is removed with the attempt
-            card = read_card(Path(order.paths.run_dir, ARTIFACTS))
-            Conversion(order, card, notes.to(reporter), machine.threads()).all()
-    except Exception as error:
-        log.exception("A format cannot be written")
-        reporter.fail(causes.explain(error))
-        return 1
-    reporter.close()
-    return 0
+    order = RunOrder.model_validate_json(path.read_bytes())
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=order.paths.run_dir) as folder:
+        tempfile.tempdir = folder  # of the libraries too: what a kill leaves is removed with the attempt
+        card = read_card(Path(order.paths.run_dir, ARTIFACTS))
+        Conversion(order, card, tell, machine.threads()).all()
 
 
 if __name__ == "__main__":

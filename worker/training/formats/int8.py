@@ -67,6 +67,6 @@ def write(source: Path, card: ModelCard, batches: Iterable[Batch], exclude: Sequ
 def excluded(model: onnx.ModelProto, patterns: Sequence[str]) -> Iterator[str]:
     """The nodes of the layers that any pattern matches: they are called as the layers are (see `onnx.name_layers`)."""
     for node in model.graph.node:
-        layer = node.name.partition("/")[0]  # folding an addition into a product appends to its name
+        layer = node.name.partition("/")[0]  # later calls, and folding an addition into a product, append to its name
         if node.op_type in LAYERS and any(matches(layer, pattern) for pattern in patterns):
             yield node.name

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,17 @@ def write(network: UnitInput, card: ModelCard, path: Path) -> None:
 
 
 def name_layers(model: onnx.ModelProto) -> None:
-    """Call each node with weights as the network calls the layer. Others, such as attention's products, keep theirs."""
+    """Call each node with weights as the network calls the layer, its second call `LAYER/2`. Others, as attention's
+    products, keep their names.
+    """
     constants = {each.name for each in model.graph.initializer}
-    taken: set[str] = set()
+    calls: Counter[str] = Counter()
     for node in model.graph.node:
         if node.op_type in LAYERS and any(name in constants for name in node.input[:2]):
             layer = _layer(node)
-            if layer and layer not in taken:
-                node.name = layer
-                taken.add(layer)
+            if layer:
+                calls[layer] += 1
+                node.name = layer if calls[layer] == 1 else f"{layer}/{calls[layer]}"
 
 
 def tidy(model: onnx.ModelProto) -> None:

@@ -1,4 +1,4 @@
-"""Adam with decoupled weight decay, one fused kernel for all weights."""
+"""Adam with decoupled weight decay."""
 
 import torch
 from torch import nn
@@ -14,5 +14,5 @@ def build(spec: AdamW, model: nn.Module) -> torch.optim.Optimizer:
         lr=spec.learning_rate,
         betas=spec.betas,
         eps=spec.epsilon,
-        fused=True,
+        fused=spec.fused,
     )

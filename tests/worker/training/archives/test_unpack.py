@@ -15,6 +15,7 @@ import pytest
 
 from app.contract.failures import FailureCode
 from tests.support.archives import END, Part, entry, every_form, header, padded, pax, record, tar_of, zip_of, zipped
+from tests.support.small_disk import small_disk
 from worker.training.archives import refusals, tree
 from worker.training.archives.refusals import Limits
 from worker.training.archives.unpack import unpack
@@ -270,6 +271,30 @@ def test_the_test_of_memory_can_see() -> None:
     held = os.urandom(1) * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + (50 << 20))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > 40_000
     assert held
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_how_far_it_is_is_told(tmp_path: Path, form: str) -> None:
+    told: list[tuple[int, int, int]] = []
+    (tmp_path / "archive").write_bytes(FORMS[form])
+    unpack(tmp_path / "archive", tmp_path / "files", LIMITS, lambda *numbers: told.append(numbers))
+    assert [files for files, _, _ in told] == [1, 2, 3, 4]
+    seen = [read for _, read, _ in told]
+    assert seen == sorted(seen)
+    assert 0 < seen[0] <= seen[-1] <= len(FORMS[form])
+    assert {size for _, _, size in told} == {len(FORMS[form])}
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz"])
+def test_a_disk_that_is_really_full_keeps_nothing(tmp_path: Path, form: str) -> None:
+    files = {f"a/{number}": bytes(300_000) for number in range(10)}
+    archive = zip_of(files) if form == "zip" else tar_of(files, "w:gz")
+    with small_disk(tmp_path / "disk", 2 << 20) as disk:
+        with pytest.raises(RunFailure) as refused:
+            unpacked(disk, archive)
+        assert refused.value.failure.code == FailureCode.DISK_FULL
+        assert list(disk.iterdir()) == []
+        assert len(content(unpacked(disk, zip_of(dict(list(files.items())[:5]))))) == 5
 
 
 def test_room_is_looked_at_again_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,24 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contract.job import JobSpec
+from tests.support.pipelines import compiled
 from worker.training import augment, geometry
-from worker.training.augment import Pipeline
 from worker.training.draws import Draw
 from worker.training.plugins import build
 
 SAMPLES = np.arange(200)
-
-
-def compiled(*augmentations: dict[str, Any]) -> Pipeline:
-    return augment.compile(
-        JobSpec.model_validate(
-            {
-                "dataset": {"kind": "folder", "path": "x"},
-                "model": {"kind": "timm", "name": "resnet10t"},
-                "augment": augmentations,
-            }
-        )
-    )
 
 
 POOL: list[dict[str, Any]] = [

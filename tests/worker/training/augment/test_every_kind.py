@@ -10,10 +10,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.contract.augment import Augment, Mixing
-from app.contract.job import JobSpec
 from app.contract.spec import kinds
-from worker.training import augment
-from worker.training.augment import Geometric, Pipeline
+from tests.support.pipelines import compiled
+from worker.training.augment import Geometric
 from worker.training.plugins import build
 
 Image = npt.NDArray[np.uint8]
@@ -29,19 +28,6 @@ MOVING = [
     and example.values[0].get("border") != "constant"
 ]
 SIZES = [(40, 40), (33, 57), (80, 35), (8, 8), (200, 301)]
-
-
-def compiled(example: dict[str, Any], seed: int = 0) -> Pipeline:
-    return augment.compile(
-        JobSpec.model_validate(
-            {
-                "dataset": {"kind": "folder", "path": "flowers"},
-                "model": {"kind": "timm", "name": "resnet10t"},
-                "augment": [example],
-                "training": {"seed": seed},
-            }
-        )
-    )
 
 
 def noise(channels: int = 3) -> list[Image]:

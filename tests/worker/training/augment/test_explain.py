@@ -7,10 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from app.contract.augment import Augment
-from app.contract.job import JobSpec
 from app.contract.spec import kinds
-from worker.training import augment
-from worker.training.augment import Explained, Pipeline
+from tests.support.pipelines import compiled
+from worker.training.augment import Explained
 
 Image = npt.NDArray[np.uint8]
 
@@ -18,18 +17,6 @@ EXAMPLES = [pytest.param(example, id=f"{kind}-{number}") for kind, cls in kinds(
 DETERMINISTIC = {"resize", "center_crop", "normalize", "mixup", "cutmix"}
 """Before images are mixed, which is done behind the pipeline."""
 INDICES = np.arange(60) * 7
-
-
-def compiled(*entries: dict[str, Any]) -> Pipeline:
-    return augment.compile(
-        JobSpec.model_validate(
-            {
-                "dataset": {"kind": "folder", "path": "flowers"},
-                "model": {"kind": "timm", "name": "resnet10t"},
-                "augment": entries,
-            }
-        )
-    )
 
 
 def noise() -> list[Image]:

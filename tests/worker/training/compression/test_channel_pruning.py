@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from app.contract.compression import ActivationCompression, ChannelPruning, DepthwiseSeparable
+from app.contract.compression import ActivationCompression, ChannelPruning, DepthwiseSeparable, LowRank
 from worker.training import architecture
 from worker.training.architecture import Applied, assemble, note, seeded
 from worker.training.compressing import compress, outcomes
@@ -218,6 +218,7 @@ def test_several_steps_end_at_the_widths_of_one(make, steps):
         (ChannelPruning(ratio=1.5), DepthwiseSeparable(), ActivationCompression()),
         (DepthwiseSeparable(), ActivationCompression(ratio=4), ChannelPruning(ratio=1.5, round_to=4)),
         (ActivationCompression(learned=True), ChannelPruning(ratio=1.5), ChannelPruning(ratio=1.2)),
+        (ActivationCompression(), LowRank(rank=4), ChannelPruning(ratio=1.5)),
     ],
 )
 def test_it_composes_with_what_was_done_before_and_after(make, methods):
@@ -231,6 +232,17 @@ def test_it_composes_with_what_was_done_before_and_after(make, methods):
     images = torch.randn(2, 3, *SIZE)
     assert torch.equal(again(images), model(images))
     assert architecture.of(model).compression[last].sizes
+
+
+@pytest.mark.parametrize("between", [(DepthwiseSeparable(),), (LowRank(rank=4), ActivationCompression())])
+def test_channels_behind_an_average_whose_reader_was_split_again_stay(make, between):
+    model = make("test_resnet")
+    changes = compress(model, (ActivationCompression(), *between, ChannelPruning(ratio=1.02, round_to=1)), SIZE, 3)
+    assert any("rearrange" in each.reason for each in changes)
+    again = assemble(architecture.of(model)).eval()
+    again.load_state_dict(model.state_dict())
+    images = torch.randn(2, 3, *SIZE)
+    assert torch.equal(again(images), model(images))
 
 
 def test_channels_that_are_averaged_go_together():

@@ -28,7 +28,8 @@ EXAMPLES = [
 ]
 SIZE = (64, 64)
 # One of each family: residual, dense, plain, no batch normalisation, bottleneck, grouped stages with dense between.
-FAMILIES = ["resnet10t", "densenet121", "vgg11", "vgg11_bn", "resnet26", "convnext_atto", "test_byobnet", "hgnet_tiny"]
+FAMILIES = ["resnet10t", "vgg11", "vgg11_bn", "resnet26", "convnext_atto", "test_byobnet", "hgnet_tiny"]
+FAMILIES += [pytest.param("densenet121", marks=pytest.mark.slow)]  # 121 layers; hgnet_tiny has dense blocks too
 
 pytestmark = pytest.mark.parametrize("method", EXAMPLES)
 

@@ -52,6 +52,14 @@ def test_shape_type_and_order_in_memory_come_back(bits, dtype):
         torch.testing.assert_close(found.float(), given.float(), rtol=0, atol=3.0)
 
 
+@pytest.mark.parametrize("bits", [4, 2])
+@pytest.mark.parametrize(("spread", "middle"), [(1e-7, 0.0), (1e6, 0.0), (0.01, 1000.0)])
+def test_ranges_that_fp16_does_not_hold_come_back_too(bits, spread, middle):
+    values = spread * torch.randn((2, 8, 16, 16), generator=torch.Generator().manual_seed(bits)) + middle
+    step = float(values.max() - values.min()) / (2**bits - 1)
+    assert (Codes.of(values, bits).values() - values).abs().max() < 0.55 * step + 1e-7 * middle
+
+
 def test_equal_values_and_zeros_are_exact():
     for value in (0.0, 2.5):
         values = torch.full((2, 4, 16, 16), value)

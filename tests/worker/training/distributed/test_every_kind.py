@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import socket
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -38,6 +39,9 @@ def report(ranks: Ranks) -> dict[str, Any]:
         torch.autograd.backward(wrapped(torch.ones(2, 2)).sum() * (ranks.rank + 1))
     own = model[1].bias.grad.item() / (2.0 * (ranks.rank + 1))
     torch.autograd.backward(wrapped(torch.ones(2, 2)).sum() * 10)
+    given = torch.tensor([ranks.rank + 1.0, 2.0])
+    total = ranks.total(given)
+    assert given.tolist() == [ranks.rank + 1.0, 2.0]
     model[1].running_mean.fill_(ranks.rank + 5.0)
     ranks.share_buffers(model)
     return {
@@ -48,7 +52,36 @@ def report(ranks: Ranks) -> dict[str, Any]:
         "own share of the gradient apart": own,
         "gradient of both passes": model[1].bias.grad.tolist(),
         "running mean": model[1].running_mean.tolist(),
+        "total": total.tolist(),
+        "rows": ranks.rows(torch.tensor([ranks.rank + 0.5, 7.0])).tolist(),
+        "collected": [each["mine"].item() for each in ranks.collect({"mine": torch.tensor(ranks.rank)})],
+        "divided": divided(ranks, model),
     }
+
+
+def divided(ranks: Ranks, model: nn.Module) -> dict[str, Any]:
+    """An optimizer's steps, its whole state, and its steps after that was loaded into another."""
+
+    def optimizer() -> torch.optim.Optimizer:
+        return ranks.divided(torch.optim.AdamW(model.parameters(), lr=0.1, fused=True))
+
+    def stepped(own: torch.optim.Optimizer, rate: float) -> list[list[float]]:
+        for group in own.param_groups:
+            group["lr"] = rate
+        for weight in model.parameters():
+            weight.grad = torch.full_like(weight, 0.5)
+        own.step()
+        return [weight.flatten().tolist() for weight in model.parameters()]
+
+    first = optimizer()
+    weights = stepped(first, 0.2)
+    buffer = BytesIO()
+    torch.save(ranks.whole_state(first), buffer)
+    state = torch.load(BytesIO(ranks.gather(buffer.getvalue())[0]), weights_only=True)
+    second = optimizer()
+    second.load_state_dict(state)
+    rates = [group["lr"] for group in second.param_groups]
+    return {"weights": weights, "known": sorted(state["state"]), "rates": rates, "later": stepped(second, 0.1)}
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda spec: spec.kind)
@@ -72,7 +105,34 @@ def reports(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 
 def test_every_rank_sees_the_same(reports: list[dict[str, Any]]) -> None:
-    assert all(each == reports[0] for each in reports)
+    assert all(each | {"collected": reports[0]["collected"]} == reports[0] for each in reports)
+
+
+def test_what_is_collected_is_on_rank_0_alone(reports: list[dict[str, Any]]) -> None:
+    assert [each["collected"] for each in reports] == [list(range(len(reports))), *[[]] * (len(reports) - 1)]
+
+
+def test_sums_and_rows_within_a_step_hold_what_all_ranks_gave(reports: list[dict[str, Any]]) -> None:
+    world = len(reports)
+    assert reports[0]["total"] == [sum(range(1, world + 1)), 2.0 * world]
+    assert reports[0]["rows"] == [[rank + 0.5, 7.0] for rank in range(world)]
+
+
+def test_a_divided_optimizer_steps_as_a_whole_one_and_its_state_is_that_of_a_whole_one(
+    reports: list[dict[str, Any]],
+) -> None:
+    weights = [torch.tensor(each).requires_grad_() for each in reports[0]["weights"]]
+    whole = torch.optim.AdamW(weights, lr=0.1, fused=True)
+    for rate, found in ((0.2, "weights"), (0.1, "later")):
+        whole.param_groups[0]["lr"] = rate
+        for weight in weights:
+            weight.grad = torch.full_like(weight, 0.5)
+        whole.step()
+        expected = [weight.flatten().tolist() for weight in weights]
+        for ours, theirs in zip(reports[0]["divided"][found], expected, strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-6)
+    assert reports[0]["divided"]["known"] == sorted(whole.state_dict()["state"])
+    assert reports[0]["divided"]["rates"] == [0.2]
 
 
 def test_sums_and_messages_hold_what_all_ranks_gave(reports: list[dict[str, Any]]) -> None:

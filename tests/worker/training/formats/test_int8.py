@@ -7,8 +7,9 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import nn
 
-from worker.training import calibration
+from worker.training import calibration, formats
 from worker.training.formats import int8
 from worker.training.formats.int8 import WEIGHT_LIMIT
 from worker.training.onnx_network import OnnxNetwork
@@ -76,6 +77,27 @@ def test_excluded_layers_stay_fp32(trained, onnx_file, int8_file, tmp_path):
     assert any(
         array.dtype == np.float32 and array.shape == (10, *array.shape[1:]) and array.ndim == 2 for array in floats
     )
+
+
+class Twice(nn.Module):
+    """A network that calls one of its layers twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again, self.fc = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 10)
+
+    def forward(self, images_NCHW):
+        values = self.again(self.again(self.first(images_NCHW)).relu()).relu()
+        return self.fc(values.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("exclude", "quantized"), [((), 2), (("again",), 1)])
+def test_a_layer_that_is_called_twice_is_excluded_in_both_calls(trained, tmp_path, exclude, quantized):
+    source, path = tmp_path / "model.onnx", tmp_path / "model.int8.onnx"
+    formats.write(Twice(), trained.card, "onnx", source)
+    write(trained, source, path, exclude)
+    assert sum(array.ndim == 4 for array in weights(path)) == quantized
+    assert any(node.name.startswith("again/2") for node in onnx.load(path).graph.node)
 
 
 def test_the_int8_file_says_what_its_user_must_know(int8_file):
