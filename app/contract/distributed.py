@@ -169,7 +169,7 @@ def distributed_problems(
 
 
 def _batch_problems(distributed: Distributed, batch_size: int) -> Iterator[Problem]:
-    """Full batches are divided into equal parts; only the last of an epoch may be uneven."""
+    """Full batches are divided into equal parts; only the last two of an epoch may be uneven."""
     parts = fewest(distributed) * passes(distributed)
     if batch_size % parts:
         near = max(batch_size // parts, 1) * parts

@@ -35,7 +35,7 @@ class Begun:
 def begin(folder: Path, place: Path, cache: Path, watch_s: float) -> Begun:
     """Start a run, watch it for `watch_s` after its first step, stop it. Raises SystemExit when it fails."""
     place.mkdir()
-    (place / "spec.json").write_text(json.dumps(_spec(folder)))
+    (place / "spec.json").write_text(json.dumps(spec(folder)))
     command = [sys.executable, "-m", "worker.training", str(place / "spec.json"), str(place / "run")]
     environment = os.environ | {"TRAINYARD_CACHE_DIR": str(cache)}
     begun_s = time.time()
@@ -53,7 +53,8 @@ def begin(folder: Path, place: Path, cache: Path, watch_s: float) -> Begun:
     return Begun(first_s - begun_s, *most)
 
 
-def _spec(folder: Path) -> dict[str, Any]:
+def spec(folder: Path) -> dict[str, Any]:
+    """A long training of a small network."""
     return {
         "dataset": {"kind": "folder", "path": str(folder)},
         "model": {"kind": "timm", "name": "resnet10t"},

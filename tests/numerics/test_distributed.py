@@ -118,14 +118,20 @@ def one(warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return trained_on(warm, tmp_path_factory.mktemp("one") / "run", spec(1, 64, 2, MIXED, SHORT))
 
 
-def test_two_ranks_in_two_passes_with_all_options_and_an_idle_rank_at_the_end(
-    warm: WarmParent, one: Run, tmp_path: Path
-) -> None:
+def test_two_ranks_in_two_passes_with_all_options(warm: WarmParent, one: Run, tmp_path: Path) -> None:
     two = trained_on(warm, tmp_path / "two", spec(2, 64, 2, MIXED, SHORT, **ALL_OPTIONS))
     assert_same(one, two, ranks=2)
-    assert train_images(one) % 64 in (2, 3), "or the last step has samples for both ranks"
     losses = list(one.metric("train/loss").values())
     assert mean(losses[-10:]) < 0.9 * mean(losses[:10]), "it must have learned something, or equality shows little"
+
+
+def test_a_rank_that_has_no_images_in_the_last_steps_computes_along(warm: WarmParent, tmp_path: Path) -> None:
+    one, two = (spec(ranks, 4, 1, MIXED, SHORT) for ranks in (1, 2))
+    for job in (one, two):  # statistics of 3 images blow rounding up tenfold a step, where weights move fast
+        job["training"]["optimizer"] |= {"learning_rate": 1e-5}
+    ours, theirs = trained_on(warm, tmp_path / "one", one), trained_on(warm, tmp_path / "two", two)
+    assert_same(ours, theirs, ranks=2)
+    assert (4 + train_images(ours) % 4) // 2 < 2 * 2, "or each rank has 2 images of its own"
 
 
 def test_one_rank_goes_on_from_the_moments_that_two_had_divided(warm: WarmParent, one: Run, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ class Launch:
 
     def _prepare_data(self, reporter: Reporter) -> None:
         """The body of the preparer."""
-        data.load(self.order, notes.to(reporter))
+        data.prepare(self.order, notes.to(reporter))
 
     def _start_ranks(self, start: Start, planner: Child | None) -> None:
         """Fork the ranks, host the store, and wait for all; the planner works beside the first seconds of training."""

@@ -21,12 +21,8 @@ class Steps:
     passes: int = 1
 
     @property
-    def edges(self) -> list[int]:
-        return sampling.batch_edges(self.images, self.batch_size, self.processes)
-
-    @property
     def count(self) -> int:
-        return len(self.edges) - 1
+        return sampling.steps_per_epoch(self.images, self.batch_size, self.processes)
 
     @property
     def largest_share(self) -> int:
@@ -38,19 +34,11 @@ class Steps:
         """Fewest images that one process has at once."""
         return sampling.smallest_share(self.images, self.batch_size, self.processes, self.passes)
 
-    def _sizes(self) -> list[int]:
-        return [after - before for before, after in zip(self.edges, self.edges[1:], strict=False)]
-
     def warnings(self) -> Iterator[str]:
         if self.images < self.batch_size:
             yield (
                 f"The batch of {self.batch_size} is larger than the data: "
                 f"each epoch is one step of {self.images} images."
-            )
-        elif max(self._sizes()) > self.batch_size:
-            yield (
-                f"The last {self.images % self.batch_size} images of an epoch are too few for a step of their own "
-                "and join the batch before."
             )
 
 

@@ -59,7 +59,10 @@ class Portion:
 def batch_edges(images: int, batch_size: int, ranks: int) -> list[int]:
     """Where the global batches of an epoch begin, and the end of the last: step k takes [edges[k], edges[k + 1]).
 
-    A single sample that is left over joins the batch before it: batch normalisation cannot train on one value.
+    All are full but the last two, which share what is left for them: a batch of a handful of images would be a step of
+    its own, and batch normalisation would take a tenth of its running statistics from them right before the evaluation.
+    It cannot train on a single image: three that are left for batches of 2 stay together.
+
     The number of ranks has no part in that; it is there to be refused: raises `bad_dataset` when there are not even 2
     samples for each.
     """
@@ -67,8 +70,11 @@ def batch_edges(images: int, batch_size: int, ranks: int) -> list[int]:
         message = f"{images} training images are too few for {ranks} processes: each needs at least 2."
         raise RunFailure(FailureCode.BAD_DATASET, message)
     edges = [*range(0, images, batch_size), images]
-    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+    if len(edges) > 2 and images % batch_size:
         del edges[-2]
+        middle = (edges[-2] + images + 1) // 2
+        if images - middle > 1:
+            edges.insert(-1, middle)
     return edges
 
 

@@ -176,7 +176,6 @@ def test_a_crop_behind_a_resize_or_with_scale_needs_no_look_at_the_images(tmp_pa
     ("fields", "warning"),
     [
         ({"training": {"batch_size": 4096}}, "larger than the data"),
-        ({"training": {"batch_size": 1437}}, "join the batch before"),
         ({"model": {"kind": "timm", "name": "resnet18"}}, "shrunk to 1x1"),
         ({"compression": [{"kind": "activation_compression"}]}, "leaves 1 of"),
     ],

@@ -28,11 +28,23 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 16])
-@pytest.mark.parametrize(("images", "sizes"), [(131, [64, 64, 3]), (130, [64, 64, 2]), (128, [64, 64]), (65, [65])])
-def test_a_single_sample_that_is_left_over_joins_the_batch_before_for_any_number_of_ranks(
+@pytest.mark.parametrize(
+    ("images", "sizes"),
+    [(131, [64, 34, 33]), (128, [64, 64]), (127, [64, 63]), (65, [33, 32]), (64, [64]), (40, [40])],
+)
+def test_the_last_two_batches_share_what_is_left_for_them_for_any_number_of_ranks(
     images: int, sizes: list[int], ranks: int
 ) -> None:
     assert [len(batch) for batch in sampling.batches(images, 64, ranks, seed=0, epoch=0)] == sizes
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 7, 64])
+def test_no_batch_is_a_handful_where_one_could_be_full(batch_size: int) -> None:
+    for images in range(batch_size, 200):
+        sizes = [len(batch) for batch in sampling.batches(images, batch_size, 1, seed=0, epoch=0)]
+        assert min(sizes) >= max(batch_size / 2, 2)
+        assert max(sizes) <= max(batch_size, 3)
+        assert len(sizes) == -(-images // batch_size) or batch_size == 2
 
 
 DIVISIONS = [Division(12, ranks, passes) for ranks in (1, 2, 3, 6) for passes in (1, 2)] + [Division(6, 3, 2)]
@@ -61,7 +73,7 @@ def test_full_batches_are_divided_equally_and_only_the_end_is_not() -> None:
     assert [len(each.indices_N) for each in portions(np.arange(11), 1, division)] == [2, 2]
     assert [each.counts for each in portions(np.arange(5), 1, division)] == [False, False]
     assert (sampling.largest_share(59, 24, 3, 2), sampling.smallest_share(59, 24, 3, 2)) == (4, 2)
-    assert sampling.largest_share(49, 24, 3) == 9, "the 49th joins the second batch"
+    assert sampling.largest_share(7, 2, 1) == 3, "the last three stay together"
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

@@ -136,6 +136,12 @@ def load(order: RunOrder, tell: Tell = silent, *, keep: bool = True) -> LoadedDa
     )
 
 
+def prepare(order: RunOrder, tell: Tell) -> None:
+    """Check and decode what is not kept from before, so that each rank's `load` is quick. Raises as it does."""
+    source: Source = build("data", order.spec.dataset, order)
+    source.open(channels(order), tell, keep=True)
+
+
 def outline(order: RunOrder) -> Outline:
     """The classes and counts of a job's images, within a second or so. Raises what `load` raises, as far as it sees."""
     source: Source = build("data", order.spec.dataset, order)
