@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.pipelines.seeds import each_on_a_processor
 
 SIZE = [32, 32]
 LISTS: dict[str, list[dict[str, Any]]] = {
@@ -64,13 +65,19 @@ def accuracy(job: dict[str, Any], folder: Path) -> float:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All lists, seed by seed, so that an interrupted evening has whole pairs."""
-    found: dict[str, list[float]] = {name: [] for name in given.only or LISTS}
-    for seed in range(given.seeds):
-        for number, (name, values) in enumerate(found.items()):
+    """All lists, seed by seed, so that the runs of a seed are a pair."""
+    names = given.only or list(LISTS)
+
+    def of_seed(seed: int) -> dict[str, float]:
+        found = {}
+        for number, name in enumerate(names):
             begun = time.monotonic()
-            values.append(accuracy(spec(seed, given.epochs, LISTS[name]), folder / f"{seed}-{number}"))
-            print(f"  seed {seed}  {name:<28} {values[-1]:.4f}  ({time.monotonic() - begun:.0f} s)", flush=True)
+            found[name] = accuracy(spec(seed, given.epochs, LISTS[name]), folder / f"{seed}-{number}")
+            print(f"  seed {seed}  {name:<28} {found[name]:.4f}  ({time.monotonic() - begun:.0f} s)", flush=True)
+        return found
+
+    seeds = each_on_a_processor(of_seed, given.seeds)
+    found = {name: [each[name] for each in seeds] for name in names}
     return {name: _summary(values, found.get("none", values)) for name, values in found.items()}
 
 

@@ -1,10 +1,11 @@
 """The same network on the same data with both libraries: do they end alike? `make bench ARGS=frameworks`.
 
 MobileNetV2 of width 0.35 on digits, from random weights of each library's own initialisation, with the same order of
-samples and the same augmented pixels; five seeds each, run in turns. Beside it the loss curve of MirroredStrategy on
-two logical devices and on one, in fp64 with synchronised batch normalisation.
+samples and the same augmented pixels; five seeds each, the two libraries of a seed on the same processor. Beside it the
+loss curve of MirroredStrategy on two logical devices and on one, in fp64 with synchronised batch normalisation.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.pipelines.seeds import each_on_a_processor
 
-SEEDS = range(5)
+LIBRARIES = ("torch", "tensorflow")
 EPOCHS = 40
 SIZE = 64
 """Of the images: at 32 the network ends in maps of 1x1, and hardly learns."""
@@ -68,15 +70,26 @@ def losses(processes: int, folder: Path) -> list[float]:
     return [values["train/loss"] for _, values in sorted(steps.items()) if "train/loss" in values]
 
 
+def measure(seeds: int, folder: Path) -> dict[str, list[float]]:
+    """The accuracies of each library, seed by seed."""
+
+    def of_seed(seed: int) -> dict[str, float]:
+        found = {library: accuracy(library, seed, folder) for library in LIBRARIES}
+        print(f"  seed {seed}  {found}", flush=True)
+        return found
+
+    told = each_on_a_processor(of_seed, seeds)
+    return {library: [each[library] for each in told] for library in LIBRARIES}
+
+
 def main() -> None:
     """Measure, show and keep."""
-    found: dict[str, list[float]] = {"torch": [], "tensorflow": []}
+    parser = argparse.ArgumentParser(prog="benchmarks frameworks", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5, help="of each library, from 0")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        for seed in SEEDS:
-            for library, accuracies in found.items():
-                accuracies.append(accuracy(library, seed, folder))
-                print(library, seed, f"{accuracies[-1]:.4f}", flush=True)
+        found = measure(given.seeds, folder)
         one, two = losses(1, folder), losses(2, folder)
     means = {library: statistics.fmean(each) for library, each in found.items()}
     apart = abs(means["torch"] - means["tensorflow"])

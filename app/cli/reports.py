@@ -135,7 +135,7 @@ def _report_rows(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             yield from _latency_rows(old, new)
     drop = report["accuracy_drop"]
     accuracies = (_share(before["accuracy"]), _share(after["accuracy"]))
-    yield ("accuracy", *accuracies, "-" if drop is None else f"{-drop:+.4f}")
+    yield ("accuracy", *accuracies, "-" if drop is None else f"{round(-drop, 4) + 0.0:+.4f}")  # no -0.0000
 
 
 def _latency_rows(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 ExportFormat = Literal["onnx", "torch_export", "saved_model", "tflite"]
@@ -25,8 +25,15 @@ def _each_once(formats: Sequence[ExportFormat]) -> Sequence[ExportFormat]:
     return formats
 
 
+def _asked_for(name: object) -> object:
+    """safetensors is a format of the report's `exports`, so that it is asked for by who has read one."""
+    if name == "safetensors":
+        raise PydanticCustomError("always_written", "safetensors is always written: leave it out.")
+    return name
+
+
 Exports = Annotated[
-    tuple[ExportFormat, ...],
+    tuple[Annotated[ExportFormat, BeforeValidator(_asked_for)], ...],
     AfterValidator(_each_once),
     Field(
         max_length=len(FILES),

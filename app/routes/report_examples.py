@@ -1,6 +1,7 @@
 """What OpenAPI shows of reports and comparisons; see `examples`."""
 
 _LATENCY = {"latency": [{"batch_size": 1, "p50_s": 0.0041, "p95_s": 0.0049, "runs": 100, "runtime": "torch"}]}
+_TRAINED = {"epochs": 20, "planned_epochs": 20, "stopped_early": False, "exported_epoch": 20, "averaged": False}
 REPORT = {
     "before": _LATENCY | {"parameters": 4_926_634, "macs": 31_854_592, "file_bytes": 19_760_000, "accuracy": 0.983},
     "after": _LATENCY | {"parameters": 1_204_552, "macs": 8_112_640, "file_bytes": 4_870_000, "accuracy": 0.978},
@@ -29,6 +30,7 @@ REPORT = {
             "peak_memory_bytes": 702_000_000,
             "accuracy": 0.983,
             "accuracy_interval": [0.964, 0.992],
+            "trained": _TRAINED,
         },
         _LATENCY
         | {
@@ -42,6 +44,7 @@ REPORT = {
             "peak_memory_bytes": 711_000_000,
             "accuracy": 0.978,
             "accuracy_interval": [0.957, 0.989],
+            "trained": _TRAINED,
         },
     ],
     "classes": [{"name": "0", "images": 36, "before": 1.0, "after": 0.972}],

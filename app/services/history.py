@@ -78,13 +78,18 @@ def artifacts(session: Session, job_id: str) -> list[Artifact]:
 
 
 def artifact_path(session: Session, job_id: str, name: str) -> tuple[Path, Artifact]:
-    """Where an artifact lies. Raises `NotFound`, also when its file is gone or is not in the attempt's folder."""
+    """Where an artifact lies. Raises `NotFound`, also when its file is gone, of another size than it was reported with,
+    or not in the attempt's folder: what is served under a SHA-256 should be that.
+    """
     require(session, job_id)
     row = existing(files.artifact(session, job_id, name), "artifact")
     folder = settings_of(session).attempt_dir(job_id, row.attempt).resolve()
     path = (folder / row.path).resolve()
     if not path.is_relative_to(folder) or not path.is_file():
         raise NotFound("The file of this artifact is gone from the storage folder.")
+    found, whole = path.stat().st_size, row.size_bytes
+    if found != whole:
+        raise NotFound(f"The file of this artifact has {found:,} bytes instead of {whole:,}: it was cut or changed.")
     return path, _artifact(row)
 
 

@@ -2,7 +2,8 @@
 
 python -m benchmarks compression [--rounds 7] [--seeds 5] [--epochs 12] [--only counts speed int8 accuracy]
 
-Kept activations have a benchmark of their own: `saved_activations`.
+Speed wants a quiet machine and accuracy an hour: parts measured apart are recorded apart. Kept activations have
+a benchmark of their own: `saved_activations`.
 """
 
 import argparse
@@ -65,7 +66,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
         found = measure(given, Path(folder))
     print(table(found))
-    path = record.write("compression", {"settings": vars(given), **found})
+    name = "compression" if set(given.only) == set(PARTS) else "-".join(["compression", *given.only])
+    path = record.write(name, {"settings": vars(given), **found})
     path.with_suffix(".md").write_text(f"# Compression\n\nMade by `make bench ARGS=compression`.\n\n{table(found)}\n")
     print(f"compression: written to {path}")
 

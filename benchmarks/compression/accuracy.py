@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pipelines.seeds import each_on_a_processor
+
 NETWORK = "resnet10t"
 SHORT = 3
 """Epochs of the runs that start from the trained network."""
@@ -44,20 +46,24 @@ PAIRS: dict[str, tuple[str, str, float]] = {
 
 def measure(seeds: int, epochs: int, folder: Path) -> dict[str, list[float]]:
     """The accuracies of each run, seed by seed."""
-    found: dict[str, list[float]] = {name: [] for name in (*RUNS, "int8 in fp32")}
+    found = each_on_a_processor(lambda seed: _of_seed(seed, epochs, folder), seeds)
+    return {name: [each[name] for each in found] for name in found[0]}
+
+
+def _of_seed(seed: int, epochs: int, folder: Path) -> dict[str, float]:
+    found: dict[str, float] = {}
     ratio = 1.0
-    for seed in range(seeds):
-        for number, (name, (methods, trained, short)) in enumerate(RUNS.items()):
-            begun_s = time.monotonic()
-            dense = folder / f"{seed}-0" / "run" / "artifacts"
-            chosen = [each | {"ratio": ratio} for each in methods] if name == "same size" else methods
-            report = _run(folder / f"{seed}-{number}", dense, chosen, seed, SHORT if short else epochs, trained)
-            found[name].append(report["after"]["accuracy"])
-            if name == "ratio 2":
-                ratio = round(report["ratios"]["parameters"], 3)
-            if name == "int8":
-                found["int8 in fp32"].append(report["stages"][-2]["accuracy"])
-            print(f"  seed {seed}  {name:<24} {found[name][-1]:.4f}  ({time.monotonic() - begun_s:.0f} s)", flush=True)
+    for number, (name, (methods, trained, short)) in enumerate(RUNS.items()):
+        begun_s = time.monotonic()
+        dense = folder / f"{seed}-0" / "run" / "artifacts"
+        chosen = [each | {"ratio": ratio} for each in methods] if name == "same size" else methods
+        report = _run(folder / f"{seed}-{number}", dense, chosen, seed, SHORT if short else epochs, trained)
+        found[name] = report["after"]["accuracy"]
+        if name == "ratio 2":
+            ratio = round(report["ratios"]["parameters"], 3)
+        if name == "int8":
+            found["int8 in fp32"] = report["stages"][-2]["accuracy"]
+        print(f"  seed {seed}  {name:<24} {found[name]:.4f}  ({time.monotonic() - begun_s:.0f} s)", flush=True)
     return found
 
 

@@ -55,7 +55,7 @@ def test_data_measures_first_and_later_epochs_and_starts(tmp_path: Path) -> None
     found = data.measure(given(8, Path("none"), small=40), tmp_path)
     assert set(found["speed"]) == {data.FIRST, data.LATER}
     questions = [target.question for target in data.targets(found)]
-    assert "40 small images, kept: first step" in questions
+    assert "40 small images, kept: POST of a job to its first step" in questions
     assert all(value > 0 for value in found["start"].values())
 
 

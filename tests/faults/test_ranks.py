@@ -51,12 +51,12 @@ def spoilt(*arguments):
 checkpoint.save = spoilt
 """
 SNAPSHOT = """
-from worker.training import phase
-def spoilt(site, trainee):
+from worker.training import state
+def spoilt(site, trainee, **more):
     if site.ranks.rank == 1:
         raise ArithmeticError("the checkpoint of rank 1")
-    return whole(site, trainee)
-whole, phase._snapshot = phase._snapshot, spoilt
+    return whole(site, trainee, **more)
+whole, state.snapshot = state.snapshot, spoilt
 """
 FAULTS = {
     "first step": (FIRST_STEP, 1, "the first step of rank 1"),

@@ -13,7 +13,7 @@ from worker.training import checkpoint
 
 # GroupNorm: batch statistics are those of a piece, not of the batch. fp64: only a mistake can make a difference.
 SPEC: dict[str, Any] = {
-    "dataset": {"kind": "builtin", "name": "digits", "validation_fraction": 0.5},
+    "dataset": {"kind": "builtin", "name": "digits"},
     "model": {"kind": "timm", "name": "test_efficientnet_gn"},
     "augment": [{"kind": "resize", "size": [40, 40]}],
     "training": {

@@ -87,10 +87,10 @@ SPOILT_ONCE = """
 import torch.nn.functional as F
 whole, calls = F.cross_entropy, 0
 
-def spoilt(*arguments):
+def spoilt(*arguments, **options):
     global calls
     calls += torch.is_grad_enabled()
-    return whole(*arguments) * (float("nan") if calls == 33 else 1)
+    return whole(*arguments, **options) * (float("nan") if calls == 33 else 1)
 
 F.cross_entropy = spoilt
 """

@@ -17,6 +17,7 @@ from app.contract.work import RunOrder
 from worker.tensorflow.architecture import Architecture
 from worker.training.artifact_files import write
 from worker.training.fitting import Normalization
+from worker.training.scaling import Scaling, misfit
 
 MODEL, BASELINE = "model", "baseline"
 MAX_CARD_BYTES = 16 << 20
@@ -38,7 +39,7 @@ class Card(BaseModel):
     classes: tuple[str, ...] = Field(description="Class names, in the order of the outputs.")
     channels: int = Field(description="1 reads luminance, 3 reads RGB.")
     image_size: tuple[int, int] = Field(description="[height, width] of the images it was trained on.")
-    normalization: dict[str, tuple[float, ...]] = Field(description="(value / 255 - mean) / std, per channel.")
+    normalization: Scaling
     dtype: Literal["float32", "float64"] = "float32"
     job: str | None = None
     dataset_sha256: str | None = None
@@ -51,7 +52,7 @@ class Card(BaseModel):
     @property
     def scaling(self) -> Normalization:
         """What the network expects of pixels."""
-        return Normalization(self.normalization["mean"], self.normalization["std"])
+        return Normalization(self.normalization.mean, self.normalization.std)
 
 
 def card_of(
@@ -63,7 +64,7 @@ def card_of(
         classes=tuple(classes),
         channels=described.channels,
         image_size=described.image_size,
-        normalization={"mean": tuple(scaling.mean), "std": tuple(scaling.std)},
+        normalization=Scaling(mean=tuple(scaling.mean), std=tuple(scaling.std)),
         dtype="float64" if order.spec.training.precision == "fp64" else "float32",
         job=order.job,
         dataset_sha256=dataset_sha256,
@@ -94,13 +95,18 @@ def read_card(folder: Path, stem: str = MODEL) -> Card:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_CARD_BYTES)
-        return Card.model_validate_json(text)
+        card = Card.model_validate_json(text)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = "/".join(str(part) for part in first["loc"])
         raise BrokenModel(f"{path.name} is no card of a Keras network: {first['msg']} at '{where}'.") from error
+    if len(card.classes) != card.architecture.outputs:
+        raise BrokenModel(f"{path.name} names {len(card.classes)} classes for {card.architecture.outputs} outputs.")
+    if why := misfit(card.normalization, card.channels, card.architecture.channels):
+        raise BrokenModel(f"{path.name} {why}.")
+    return card
 
 
 def read_weights(folder: Path, card: Card, stem: str = MODEL) -> dict[str, Any]:

@@ -33,34 +33,35 @@ def run(order: RunOrder, board: Board, reporter: Reporter, resumed: Path | None)
     fed = material.prepare(order, devices.processors(), notes.to(reporter))
     site = Site(order, run_dir, strategy, board, reporter, fed, Saver(run_dir, reporter))
     _tell_data(site)
-    begun = _begun(site, resumed)
+    begun, begun_at = _begun(site, resumed)
     try:
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
             peaks.begin(None)
             work = phase.train(site, name, resumed if name == begun else None)
             reach(Point.TRAINED_BEFORE_EXPORT)
+            if work.position.step > (begun_at if name == begun else 0):
+                peaks.note(run_dir, name, None)
             _export(site, name, work)
     finally:
         fed.close()
         site.saver.close()
 
 
-def _begun(site: Site, resumed: Path | None) -> Phase:
-    """The phase to begin or to go on with; finished ones are not repeated."""
+def _begun(site: Site, resumed: Path | None) -> tuple[Phase, int]:
+    """The phase to begin or to go on with, and after which step; finished ones are not repeated."""
     if resumed is None:
-        return site.phases[0]
+        return site.phases[0], 0
     position = checkpoints.load(resumed).position
     site.fetch_carried(resumed)
     message = f"Going on from {resumed.name}: {position.phase}, epoch {position.epoch}, step {position.step}."
     log.info(message)
     site.reporter.send(Noted, level="info", code="resumed", message=message, data={"step": position.step})
-    return position.phase
+    return position.phase, position.step
 
 
 def _export(site: Site, name: Phase, work: Work) -> None:
     """Write the network that a phase ended with, and what it answers to some validation images."""
-    peaks.note(site.run_dir, name, None)
     loaded, scaling = site.material.loaded, site.material.scaling
     card = files.card_of(work.described, site.order, loaded.classes, scaling, loaded.sha256)
     card = card.model_copy(update={"trained": work.trained})

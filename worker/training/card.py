@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from app.contract.report import Trained
 from worker.training.architecture import Architecture
 from worker.training.libraries import timm
+from worker.training.scaling import Scaling, misfit
 
 MODEL = "model"
 BASELINE = "baseline"
@@ -27,15 +28,6 @@ HOW_TO_LOAD = "from worker.training.export import rebuild; model, card = rebuild
 
 class BrokenModel(Exception):
     """A model's files are missing, damaged, or do not belong together; the message says which and how."""
-
-
-class Scaling(BaseModel):
-    """What the network expects of pixels: (value / 255 - mean) / std, per channel."""
-
-    model_config = ConfigDict(frozen=True)
-
-    mean: tuple[float, ...] = Field(min_length=1, max_length=3)
-    std: tuple[float, ...] = Field(min_length=1, max_length=3)
 
 
 class Weights(BaseModel):
@@ -98,6 +90,8 @@ def read_card(folder: Path, stem: str = MODEL) -> ModelCard:
         raise BrokenModel(f"{path.name} is not a model card of version 1: {first['msg']} at '{where}'.") from error
     if len(card.classes) != card.architecture.outputs:
         raise BrokenModel(f"{path.name} names {len(card.classes)} classes for {card.architecture.outputs} outputs.")
+    if why := misfit(card.normalization, card.channels, card.architecture.channels):
+        raise BrokenModel(f"{path.name} {why}.")
     return card
 
 

@@ -50,7 +50,8 @@ def outcomes(
     """Apply the methods to `model`, in place and in order, and say what each did; those of the loop only look at it.
 
     New random weights are a function of `seed` (the job's): the same in every rank. `tell` hears what a person should
-    know beside that. `when`: only the methods that act then; those that do so during training are done to their end.
+    know beside that. `when`: only the methods that act then; those that do so during training are done to their end,
+    and those of the loop behind them in the list look at the network once more, as it is then.
     Raises `bad_spec` at `/compression/<i>` when a method fits no layer of this network, or the network does not run any
     more.
     """
@@ -60,7 +61,10 @@ def outcomes(
             continue
         with seeded(seed, f"compression/{index}"):
             applied.append(_apply(model, index, method, scene_of(model, _pointer(index), image_size, channels), tell))
-    looked = [] if when == "during training" else _looked(model, methods, image_size, channels)
+    looked = _looked(model, methods, image_size, channels)
+    if when == "during training":
+        first = min((each.index for each in applied), default=len(methods))
+        looked = [each for each in looked if each.index > first]
     return sorted([*applied, *looked], key=lambda outcome: outcome.index)
 
 

@@ -65,10 +65,13 @@ def _check_classes(card: ModelCard, classes: Sequence[str]) -> None:
 
 def _check_input(card: ModelCard, order: RunOrder) -> None:
     channels, size = data.channels(order), order.spec.image_size
-    if (card.channels, card.image_size) != (channels, size):
-        theirs = f"{card.image_size[0]}x{card.image_size[1]} images of {card.channels} channels"
-        ours = f"{size[0]}x{size[1]} of {channels}"
-        raise _refused("other_image_size", f"reads {theirs}, not {ours}: resize to that", order)
+    if card.channels != channels:
+        theirs, ours = ("luminance" if each == 1 else "RGB" for each in (card.channels, channels))
+        why = f"reads {theirs} and this network {ours}: compare with a job whose network reads {ours}"
+        raise _refused("other_channels", why, order)
+    if card.image_size != size:
+        theirs, ours = f"{card.image_size[0]}x{card.image_size[1]}", f"{size[0]}x{size[1]}"
+        raise _refused("other_image_size", f"reads {theirs} images, not {ours}: resize to {theirs}", order)
 
 
 def _check_split(order: RunOrder) -> None:

@@ -28,7 +28,9 @@ def begin(device: "torch.device | None") -> None:
 
 
 def note(run_dir: Path, phase: str, device: "torch.device | None") -> None:
-    """Keep the peak since `begin` for the report."""
+    """Keep the peak since `begin` for the report. For the first rank, where steps were made since then: a run that goes
+    on from the end of a phase only loads what it trained, which tells nothing of training.
+    """
     known = read(run_dir)
     known[phase] = _peak_bytes(device)
     (run_dir / FILE).write_text(json.dumps(known), encoding="utf-8")

@@ -53,9 +53,10 @@ def make_plan(order: RunOrder) -> Plan:
     )
     steps = Steps(outline.train_images, spec.training.batch_size, order.processes, passes(spec.distributed))
     computing = _computing(order, steps.count)
-    applied = compressed("before training")
+    begun = compressed("before training")
     memory_bytes = expected_memory.of_training(network, order, outline.classes, steps.largest_share)
-    applied = sorted([*applied, *compressed("during training")], key=lambda each: each.index)
+    ended = compressed("during training")
+    applied = [each for _, each in sorted({each.index: each for each in (*begun, *ended)}.items())]
     layers = [change for outcome in applied for change in outcome.layers]
     after = cost.network_cost(network, channels, spec.image_size)
     _refuse_single_values(network, channels, spec, steps)

@@ -31,7 +31,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     site = Site(order, run_dir, ranks, board, reporter, material, saver, start.micro_batch)
     _tell_data(site)
     material.start()
-    begun = _begun(site, start.checkpoint)
+    begun, begun_at = _begun(site, start.checkpoint)
     if site.micro_batch is None:  # a run whose steps did not fit into memory leaves all of it to them
         material.residency.open(notes.to(reporter) if ranks.rank == 0 else notes.silent)
     try:
@@ -40,6 +40,8 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
             peaks.begin(ranks.device)
             trainee = phase.train(site, name, start.checkpoint if name == begun else None)
             reach(Point.TRAINED_BEFORE_EXPORT)
+            if ranks.rank == 0 and trainee.position.step > (begun_at if name == begun else 0):
+                peaks.note(run_dir, name, ranks.device)
             _export(site, name, trainee)
     finally:
         material.close()
@@ -47,24 +49,23 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
             saver.close()
 
 
-def _begun(site: Site, resumed: Path | None) -> Phase:
-    """The phase to begin or to go on with; finished ones are not repeated."""
+def _begun(site: Site, resumed: Path | None) -> tuple[Phase, int]:
+    """The phase to begin or to go on with, and after which step; finished ones are not repeated."""
     if resumed is None:
-        return site.phases[0]
+        return site.phases[0], 0
     position = checkpoint.load(resumed).position
     site.micro_batch = memory.smaller_of(site.micro_batch, position.micro_batch)
     site.take_over(resumed)
     message = f"Going on from {resumed.name}: {position.phase}, epoch {position.epoch}, step {position.step}."
     log.info(message)
     site.reporter.send(Noted, level="info", code="resumed", message=message, data={"step": position.step})
-    return position.phase
+    return position.phase, position.step
 
 
 def _export(site: Site, name: Phase, trainee: Trainee) -> None:
     """Rank 0 writes the network that it ended with; running statistics are its own (see distributed/ddp.py)."""
     if site.ranks.rank:
         return
-    peaks.note(site.run_dir, name, site.ranks.device)
     material = site.material
     scaling = Scaling(mean=tuple(material.scaling.mean), std=tuple(material.scaling.std))
     network = trainee.network.to("cpu")

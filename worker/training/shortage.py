@@ -11,6 +11,8 @@ _TEXTS = (
     "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc",
     "alloc_failed", "insufficient memory",
 )  # fmt: skip
+_NO_ROOM_FOR_CODE = "could not create a primitive"
+"""All that oneDNN says when there is no memory for a kernel's machine code; what it cannot compute, it names."""
 
 
 class TooLarge(RunFailure):
@@ -28,4 +30,5 @@ def ran_out(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     native = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
-    return native and any(part in str(error).lower() for part in _TEXTS)
+    text = str(error).lower()
+    return native and (text == _NO_ROOM_FOR_CODE or any(part in text for part in _TEXTS))

@@ -88,6 +88,17 @@ def test_only_files_that_the_job_left_are_served(client, succeeded, name):
     assert client.get(f"/v1/jobs/{succeeded[0]}/artifacts/{name}").status_code in (404, 405)
 
 
+def test_a_file_that_was_cut_is_not_served_as_what_it_was(client, succeeded, settings):
+    job, _ = succeeded
+    path = settings.attempt_dir(job, 1) / "artifacts" / "model.safetensors"
+    os.truncate(path, 1000)
+    answer = client.get(f"/v1/jobs/{job}/artifacts/model.safetensors")
+    assert answer.status_code == 404
+    assert "1,000 bytes instead of 3,000,000" in answer.json()["detail"]
+    path.unlink()
+    assert "is gone" in client.get(f"/v1/jobs/{job}/artifacts/model.safetensors").json()["detail"]
+
+
 def test_the_report_is_there_when_the_job_succeeded_and_404_before(client, submit, succeeded):
     assert client.get(f"/v1/jobs/{succeeded[0]}/report").json() == report_examples.REPORT
     assert client.get(f"/v1/jobs/{submit()['id']}/report").status_code == 404

@@ -35,7 +35,10 @@ def test_every_family_of_the_contract_is_there_with_all_its_kinds():
 def test_every_field_of_the_job_spec_is_in_a_group_or_is_a_family():
     groups = {group.pointer: {field.name for field in group.fields} for group in catalog().groups}
     assert groups[""] == {"name", "labels", "priority", "export", "start"}
-    assert groups["/training"] == {"epochs", "batch_size", "seed", "precision"}
+    assert groups["/training"] == {
+        "epochs", "batch_size", "seed", "precision", "memory_format", "compile", "label_smoothing",
+        "max_gradient_norm", "export_best",
+    }  # fmt: skip
     named = groups[""] | {pointer.split("/")[1] for pointer in (*FAMILIES, *groups) if pointer}
     assert named == set(JobSpec.model_fields)
 

@@ -309,6 +309,7 @@ def test_neither_library_is_loaded_beside_the_other(beside: Beside) -> None:
 
 def test_the_card_of_a_network_is_plain_json(beside: Beside, tmp_path: Any) -> None:
     code = """
+import json
 from pathlib import Path
 from worker.tensorflow import architecture, files, networks
 from worker.tensorflow.architecture import Architecture
@@ -320,8 +321,10 @@ card = Card(architecture=described, classes=("a", "b", "c"), channels=1, image_s
 files.export(architecture.weights_of(model), card, Path(folder))
 again, read = networks.rebuild(Path(folder))
 ours, theirs = architecture.weights_of(model), architecture.weights_of(again)
-refused = []
-for name, spoil in (("model.safetensors", b"x"), ("model.json", b"{}")):
+refused, kept = [], json.loads(Path(folder, "model.json").read_bytes())
+spoilt = [("model.json", json.dumps(kept | change).encode()) for change in changes]
+spoilt += [("model.json", json.dumps(kept).encode()), ("model.safetensors", b"x"), ("model.json", b"{}")]
+for name, spoil in spoilt:
     Path(folder, name).write_bytes(spoil)
     try:
         networks.rebuild(Path(folder))
@@ -329,8 +332,14 @@ for name, spoil in (("model.safetensors", b"x"), ("model.json", b"{}")):
         refused.append(str(error))
 answer = [all((ours[path] == theirs[path]).all() for path in ours), refused]
 """
-    same, refused = beside(code, folder=str(tmp_path))
+    changes = [{"channels": 3}, {"classes": ["a"]}, {"normalization": {"mean": [0.5], "std": [0.0]}}]
+    same, refused = beside(code, folder=str(tmp_path), changes=changes)
     assert same
-    assert refused[0] == "model.safetensors is not the file that was exported."
-    assert refused[1].startswith("model.json is no card of a Keras network")
+    assert refused[:2] == [
+        "model.json speaks of 3 channels for a network that reads 1.",
+        "model.json names 1 classes for 3 outputs.",
+    ]
+    assert "greater than 0 at 'normalization/std/0'" in refused[2]
+    assert refused[3] == "model.safetensors is not the file that was exported."
+    assert refused[4].startswith("model.json is no card of a Keras network")
     assert json.loads((tmp_path / "model.json").read_text()) == {}

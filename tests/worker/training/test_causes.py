@@ -14,6 +14,8 @@ from worker.training.errors import bad_spec
         (MemoryError(), "out_of_memory"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."), "out_of_memory"),
+        (RuntimeError("could not create a primitive"), "out_of_memory"),
+        (RuntimeError("could not create a primitive descriptor for a convolution"), "internal"),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "lost_gpu"),
         (RuntimeError("[gloo/transport/tcp] Timed out waiting 1800000ms for recv operation"), "stalled"),
         (RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:1"), "crashed"),

@@ -31,7 +31,7 @@ def network(dtype: torch.dtype = torch.float64) -> nn.Sequential:
 def share(smoothing: float = 0.0, partners: Partners | None = None, dtype: torch.dtype = torch.float64) -> Share:
     generator = torch.Generator().manual_seed(2)
     images = torch.randn(11, 3, 2, 2, dtype=dtype, generator=generator)
-    return Share(images, torch.arange(11) % 3, 11, partners, smoothing)
+    return Share(images, torch.arange(11) % 3, 11, partners, smoothing=smoothing)
 
 
 def steps(model: nn.Module, given: list[Share], most: int | None = None, **options: Any) -> list[Row]:

@@ -85,7 +85,7 @@ def test_a_rank_that_runs_out_of_memory_makes_all_go_on_with_smaller_pieces(warm
     run = warm.run(
         spec, tmp_path, meanwhile=when(tmp_path, b'"checkpoint"', 1, limit), **OFTEN, TRAINYARD_CHECKPOINT_S="0"
     )
-    assert run.exit_code == 0
+    assert run.exit_code == 0, run.events[-1]
     (halved,) = notes(run, "micro_batch_halved")
     assert halved.data == {"micro_batch": 32}
     assert "batch stays 128" in halved.message

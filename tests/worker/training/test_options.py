@@ -27,7 +27,7 @@ SPEC: dict[str, Any] = {
 SPOILING = {
     "epochs": 6,
     "batch_size": 64,
-    "optimizer": {"kind": "adamw", "learning_rate": 0.5, "weight_decay": 2.0},
+    "optimizer": {"kind": "adamw", "learning_rate": 2.0, "weight_decay": 2.0},
     "schedule": {"kind": "constant", "warmup_epochs": 6},
 }
 

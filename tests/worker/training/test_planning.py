@@ -262,3 +262,16 @@ def test_pruning_during_training_is_planned_to_its_end_and_its_memory_is_that_of
     assert {layer.name: layer.parameters_after for layer in in_steps.layers} == {
         layer.name: layer.parameters_after for layer in at_once.layers
     }
+
+
+def test_methods_behind_a_pruning_in_steps_are_told_of_the_network_that_it_leaves(tmp_path):
+    pruning = {"kind": "channel_pruning", "ratio": 2.0, "steps": 2}
+    methods = [{"kind": "saved_activations"}, pruning, {"kind": "quantization", "mode": "qat"}]
+    plan = make_plan(order(tmp_path, compression=methods))
+    assert [each.method for each in plan.methods] == ["saved_activations", "channel_pruning", "quantization"]
+    saved, pruned, rounded = plan.methods
+    assert saved.macs_after == pruned.macs_before == plan.before.macs
+    assert rounded.macs_before == rounded.macs_after == pruned.macs_after == plan.after.macs
+    assert rounded.parameters_after == plan.after.parameters
+    of_file = [each for each in plan.layers if each.method == "quantization"]
+    assert sum(each.macs_after for each in of_file) == plan.after.macs

@@ -31,7 +31,7 @@ def _metadata(card: Card) -> dict[str, str]:
         "classes": json.dumps(card.classes),
         "image_size": json.dumps(card.image_size),
         "channels": json.dumps(card.channels),
-        "normalization": json.dumps(card.normalization),
+        "normalization": card.normalization.model_dump_json(),
         "input": "float32 NCHW in [0, 1], RGB or luminance; normalised inside",
         "job": card.job or "",
         "dataset_sha256": card.dataset_sha256 or "",

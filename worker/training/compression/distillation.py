@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.contract.compression import Distillation
+from app.contract.models import Timm
 from app.contract.plan import TeacherCost
 from app.contract.work import RunOrder
 from worker.training import architecture, cost, shapes
@@ -55,7 +56,7 @@ class FromTeacher:
             raise bad_spec(here, _other_classes(self.spec.job, card.classes, classes), "other_classes")
         if card.channels != channels:
             theirs, ours = ("luminance" if each == 1 else "RGB" for each in (card.channels, channels))
-            detail = f"The teacher reads {theirs} and this network {ours}: set model.channels to {card.channels}."
+            detail = f"The teacher reads {theirs} and this network {ours}: {_way_out(order, card)}."
             raise bad_spec(here, detail, "other_channels")
         _refuse_other_size(teacher, card, order.spec.image_size, here)
         return teacher, card
@@ -119,6 +120,11 @@ def _from_ours_to_theirs(course: Course, card: ModelCard) -> tuple[Tensor | None
     scale_C, shift_C = std_C / teacher_std_C, (mean_C - teacher_mean_C) / teacher_std_C
     placed = [each.view(-1, 1, 1).to(course.device, course.precision.weights) for each in (scale_C, shift_C)]
     return placed[0], placed[1]
+
+
+def _way_out(order: RunOrder, card: ModelCard) -> str:
+    """Of other channels: those of a network that comes from a job are what they are."""
+    return f"set model.channels to {card.channels}" if isinstance(order.spec.model, Timm) else "use another teacher"
 
 
 def _refuse_other_size(teacher: nn.Module, card: ModelCard, size: tuple[int, int], pointer: str) -> None:

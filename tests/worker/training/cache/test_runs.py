@@ -63,7 +63,8 @@ def test_damage_that_any_rank_finds_is_told(warm: WarmParent, cache: Path, tmp_p
         for place in range(100, file.stat().st_size, 576):
             flip(file, place)
     second = weights_of(warm, folder, tmp_path / "2", **where)
-    assert codes(second) == ["cache_damaged"] * 2  # each rank reads half
+    # Each rank reads half. The one that is second to see damage finds the entry gone where it has not opened it yet.
+    assert set(codes(second)) == {"cache_damaged"}
     assert first.weights == second.weights
     assert codes(weights_of(warm, folder, tmp_path / "3", **where)) == ["data_cached"]
 

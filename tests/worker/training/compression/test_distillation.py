@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from app.contract.compression import Distillation
 from app.contract.failures import FailureCode
+from app.contract.models import Checkpoint, Timm
 from tests.support.networks import CLASSES, exported
 from worker.training import cost
 from worker.training.architecture import Architecture
@@ -135,6 +136,20 @@ def refusal(course, folder):
     failure = refused.value.failure
     assert failure.code is FailureCode.BAD_SPEC
     return failure.errors[0].pointer, failure.errors[0].code
+
+
+def test_a_teacher_of_other_channels_is_refused_with_what_can_be_changed(course, tmp_path):
+    folder = exported(tmp_path / "run" / "grey", channels=1, scaling=Scaling(mean=(0.5,), std=(0.25,)))
+    for model, way_out in (
+        (Timm(name="test_resnet"), "set model.channels to 1."),
+        (Checkpoint(job=JOB), "use another teacher."),
+    ):
+        order = course().order
+        paths = order.paths.model_copy(update={"teacher": str(folder)})
+        order = order.model_copy(update={"spec": order.spec.model_copy(update={"model": model}), "paths": paths})
+        with pytest.raises(RunFailure) as refused:
+            build(Distillation(job=JOB)).teacher(order, CLASSES, 3, "/compression/0")
+        assert refused.value.failure.errors[0].detail.endswith(way_out)
 
 
 @pytest.mark.parametrize(
