@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -184,11 +185,7 @@ class Launch:
 
     def _run_program(self, name: str, longest_s: float, command: list[str]) -> None:
         """See `measuring.Start`."""
-
-        def body(pipe: int) -> int:
-            os.set_inheritable(pipe, True)
-            os.execv(command[0], [str(pipe) if each == PIPE else each for each in command])
-
+        body = _own_program(*command[1:]) if command[0] == "-m" else _program(*command)
         watch = Watch([self._fork(name, body)], self.events, self.limits, ends_s=time.monotonic() + longest_s)
         watch.until_all_end()
 
@@ -238,6 +235,25 @@ def _rank_body(place: Place, number: int, door: socket.socket) -> Callable[[int]
     def body(pipe: int) -> int:
         door.close()  # the launcher's alone: a port that outlives it would keep clients waiting
         return work(place, number, pipe)
+
+    return body
+
+
+def _own_program(module: str, *arguments: str) -> Callable[[int], int]:
+    """In a fork, without an interpreter of its own: that takes 4 s to load what is loaded here and was never used."""
+
+    def body(pipe: int) -> int:
+        found: int = import_module(module).main([str(pipe) if each == PIPE else each for each in arguments])
+        return found
+
+    return body
+
+
+def _program(*arguments: str) -> Callable[[int], int]:
+    """In an interpreter that knows nothing of this project."""
+
+    def body(_pipe: int) -> int:
+        os.execv(sys.executable, [sys.executable, *arguments])
 
     return body
 

@@ -1,9 +1,8 @@
 """The phase `measuring`: other formats are written, each file is run by itself, and what ships is measured.
 
-Each step is a program of its own: it knows nothing but the files, and what it holds of memory or does wrong is its own.
+Each step is a process of its own: it knows nothing but the files, and what it holds of memory or does wrong is its own.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,10 @@ MEASURE_S = 6 * 3600.0
 _RUNNERS = {file: f"_run_{name}.py" for name, file in FILES.items()}
 
 Start = Callable[[str, float, list[str]], None]
-"""(name, longest time in seconds, command): runs `python COMMAND` to its end. Raises `RunFailure`, `Stopped`."""
+"""(name, longest time in seconds, command): runs `python COMMAND` to its end. Raises `RunFailure`, `Stopped`.
+
+`-m MODULE`, which has a `main`, is one of our programs; what runs a file alone comes with `-I`.
+"""
 
 
 def artifacts(run_dir: Path) -> list[ArtifactFile]:
@@ -65,7 +67,7 @@ class Measuring:
         formats.remove(self.run_dir / ARTIFACTS)
         made = formats.made_files(self.order.spec)
         if made:
-            self._python("convert", CONVERT_S, "-m", formats.__name__, str(self.run_dir / ORDER), PIPE)
+            self._python("convert", CONVERT_S, "-m", _CONVERT, str(self.run_dir / ORDER), PIPE)
         reach(Point.CONVERTED_BEFORE_MEASURE)
         for file in made:
             self._run_alone(file)
@@ -90,10 +92,10 @@ class Measuring:
             raise RunFailure(FailureCode.EXPORT_FAILED, message) from failure
 
     def _python(self, name: str, longest_s: float, *command: str) -> None:
-        self.start(name, longest_s, [sys.executable, *command])
+        self.start(name, longest_s, list(command))
 
 
-_MEASURE = "worker.training.measure"
+_CONVERT, _MEASURE = "worker.training.formats.__main__", "worker.training.measure"
 
 
 def _last_line(path: Path) -> str:
