@@ -125,7 +125,10 @@ class BackgroundTask:
     def _program(self) -> list[str]:
         if self._settings.training_command:
             return [*self._settings.training_command, self._work.order.kind]
-        return [sys.executable, "-m", f"worker.training.{MODULES[self._work.order.kind]}"]
+        order = self._work.order
+        plans_apart = isinstance(order, PlanTask) and order.order.spec.framework == "tensorflow"
+        package = "tensorflow" if plans_apart else "training"
+        return [sys.executable, "-m", f"worker.{package}.{MODULES[order.kind]}"]
 
     def _timeout_s(self) -> float:
         importing = isinstance(self._work.order, ImportTask)

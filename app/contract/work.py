@@ -47,6 +47,7 @@ class WorkerInfo(Told):
     host: str = Field(max_length=255)
     devices: list[Device] = Field(max_length=1024)
     versions: dict[str, str] = {}
+    extras: list[str] = Field([], max_length=16, description="Optional libraries that it has, such as tensorflow.")
     task_slots: int = Field(1, ge=0, le=64, description="Background tasks that it will take beside jobs.")
 
 

@@ -11,9 +11,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import torch
+from typing import Any, BinaryIO, ClassVar
 
 from app.contract.events import Phase
 from app.contract.faults import Point, reach
@@ -57,6 +55,14 @@ class Snapshot:
     rng: list[dict[str, Any]]
     pruned: dict[str, Any] | None = None  # what pruning during training has made of the network: an `Applied`, as JSON
 
+    file: ClassVar[str] = STATE
+
+    def dump(self, file: BinaryIO) -> None:
+        """Write the tensors."""
+        import torch  # not by those who only look for checkpoints, or save another library's
+
+        torch.save(self.tensors, file)
+
 
 def save(snapshot: Snapshot, folder: Path, carried: Iterable[Path] = ()) -> dict[str, Any]:
     """Write a checkpoint under `folder`; returns its name, size and the manifest's hash. `carried` files go along."""
@@ -66,7 +72,7 @@ def save(snapshot: Snapshot, folder: Path, carried: Iterable[Path] = ()) -> dict
     remove(partial)
     partial.mkdir(parents=True)
     files = {path.name: _copy(path, partial / path.name) for path in carried}
-    files[STATE] = _write(partial / STATE, lambda file: torch.save(snapshot.tensors, file))
+    files[snapshot.file] = _write(partial / snapshot.file, snapshot.dump)
     progress = {"position": asdict(position), "identity": snapshot.identity, "rng": snapshot.rng}
     progress |= {"pruned": snapshot.pruned} if snapshot.pruned else {}
     files[PROGRESS] = _write(partial / PROGRESS, lambda file: file.write(json.dumps(progress).encode()))
@@ -91,6 +97,8 @@ def verify(folder: Path) -> dict[str, Any]:
 
 def load(folder: Path) -> Snapshot:
     """Read a verified checkpoint, on the CPU, without unpickling anything but tensors and plain values."""
+    import torch
+
     progress = json.loads((folder / PROGRESS).read_text("utf-8"))
     tensors = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     position = Position(**progress["position"])

@@ -13,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from app.contract.plan import NetworkCost
-from app.contract.training import AdamW, Sgd, Training
+from app.contract.training import Training
 from worker.training import shapes
 from worker.training.alive import kept_for_backward, kept_inside, largest_step
 from worker.training.attached import Methods
+from worker.training.moments import moments
 
 FP32_BYTES = 4
 COMPUTE_SHARE = {"fp64": 2.0, "fp32": 1.0, "auto": 1.0, "bf16": 0.5, "fp16": 0.5}
@@ -115,7 +116,7 @@ def training_memory_bytes(
     """
     scale = _compute_share(training, share)
     weight_bytes = 2 * FP32_BYTES if training.precision == "fp64" else FP32_BYTES
-    copies = 2 + _moments(training) * share.moments + (share.processes > 1) + (training.ema is not None)
+    copies = 2 + moments(training) * share.moments + (share.processes > 1) + (training.ema is not None)
     weights = weight_bytes * sum(parameter.numel() for parameter in model.parameters())
     kept = kept_for_backward(model, channels, image_size)
     passing = (1 + methods.unpacked) * kept.largest * scale if methods else kept.largest * scale
@@ -136,14 +137,6 @@ def inference_memory_bytes(
 
 def _compute_share(training: Training, share: Share) -> float:
     return 0.5 if share.halved else COMPUTE_SHARE[training.precision]
-
-
-def _moments(training: Training) -> int:
-    match training.optimizer:
-        case AdamW():
-            return 2
-        case Sgd(momentum=momentum):
-            return 1 if momentum else 0
 
 
 def _stored_bytes(tensor: Tensor) -> int:

@@ -1,15 +1,18 @@
 """Writing checkpoints beside the training, and keeping no more of them than are of use."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.contract.events import CheckpointSaved
 from app.contract.faults import Point, reach
 from worker.training import checkpoint
 from worker.training.checkpoint import Snapshot
 from worker.training.events import Reporter
-from worker.training.host_copy import HostCopy
+
+if TYPE_CHECKING:  # both libraries' checkpoints are written here, and TensorFlow's are copied by itself
+    from worker.training.host_copy import HostCopy
 
 KEPT = 2
 
@@ -25,7 +28,13 @@ class Saver:
         self._pool.submit(int)  # its thread starts now: later, memory may be too short for a stack
         self._under_way: Future[None] | None = None
         self._best: Path | None = None
-        self.copies = HostCopy()
+
+    @cached_property
+    def copies(self) -> "HostCopy":
+        """Of torch's tensors, in memory that is used again."""
+        from worker.training.host_copy import HostCopy
+
+        return HostCopy()
 
     def copy(self, tensors: dict[str, Any]) -> dict[str, Any]:
         """Of a state, to be saved: it lasts until the next is made, for which this waits until it is written."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.contract.distributed import Ddp, Single, distributed_problems, fewest, fitting
+from app.contract.distributed import Ddp, Mirrored, Single, distributed_problems, fewest, fitting, passes
 from app.contract.job import JobSpec
 from app.contract.training import Training
 from app.contract.work import Paths, RunOrder
@@ -107,6 +107,8 @@ def test_auto_takes_the_most_devices_that_divide_the_batch(
 def test_a_number_of_processes_is_that_number() -> None:
     assert (fewest(Ddp(processes=3)), fitting(Ddp(processes=3), 8, 64)) == (3, 3)
     assert (fewest(Single()), fitting(Single(), 8, 64)) == (1, 1)
+    devices = Mirrored(processes=3)
+    assert (fewest(devices), fitting(devices, 8, 64), passes(devices)) == (3, 3, 1)
 
 
 @given(
