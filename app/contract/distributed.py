@@ -41,6 +41,12 @@ class Ddp(Spec):
         description="One device each, 1 to 64. The global batch is divided among them. `auto`: as many of the free "
         "devices of the worker that takes the job as divide the batch; one is enough to begin.",
     )
+    min_processes: Annotated[Int, Field(ge=1, le=MOST_PROCESSES)] | None = Field(
+        None,
+        description="Elastic: each attempt has as many processes as the worker that takes it has free devices for, "
+        "from this number to `processes`, so that what a lost device or worker has interrupted goes on where there are "
+        "fewer. Only numbers that divide the batch are taken. Null: always `processes`.",
+    )
     gradient_accumulation: Int = Field(
         1,
         ge=1,
@@ -82,6 +88,7 @@ class Ddp(Spec):
         {"kind": "ddp", "processes": 2},
         {"kind": "ddp", "processes": 2, "gradient_accumulation": 2, "sync_batchnorm": True, "zero_optimizer": True},
         {"kind": "ddp", "processes": 2, "gradient_compression": "fp16", "bucket_mb": 10, "static_graph": True},
+        {"kind": "ddp", "processes": 4, "min_processes": 1},
     ]
 
 
@@ -122,8 +129,15 @@ class Mirrored(Spec):
 Distributed = Annotated[Single | Ddp | Mirrored, Field(discriminator="kind")]
 
 
+def is_elastic(distributed: Distributed) -> bool:
+    """Whether an attempt may have another number of processes than the one before."""
+    return isinstance(distributed, Ddp) and (distributed.processes == "auto" or distributed.min_processes is not None)
+
+
 def fewest(distributed: Distributed) -> int:
     """Devices without which a job cannot begin."""
+    if isinstance(distributed, Ddp) and distributed.min_processes is not None:
+        return distributed.min_processes
     return 1 if distributed.processes == "auto" else distributed.processes
 
 
@@ -131,11 +145,12 @@ def fitting(distributed: Distributed, devices: int, batch_size: int) -> int:
     """How many processes a job has on a worker with so many free devices: as many as its spec says or, where it leaves
     that open, the most that divide the global batch.
     """
-    if distributed.processes != "auto":
-        return distributed.processes
-    passes = distributed.gradient_accumulation
-    counts = range(min(devices, MOST_PROCESSES), 0, -1)
-    return next((count for count in counts if batch_size % (count * passes) == 0), 1)
+    least = fewest(distributed)
+    if not is_elastic(distributed):
+        return least
+    most = MOST_PROCESSES if distributed.processes == "auto" else distributed.processes
+    counts = range(min(devices, most), least, -1)
+    return next((count for count in counts if batch_size % (count * passes(distributed)) == 0), least)
 
 
 def passes(distributed: Distributed) -> int:
@@ -150,6 +165,9 @@ def distributed_problems(
     yield from _batch_problems(distributed, training.batch_size)
     if not isinstance(distributed, Ddp):
         return
+    if distributed.processes != "auto" and fewest(distributed) > distributed.processes:
+        detail = f"That is more than processes: set it to {distributed.processes} at most."
+        yield Problem(("distributed", "min_processes"), "too_many", detail)
     if distributed.gradient_compression != "none" and training.precision == "fp64":
         detail = "fp64 is for proofs, and compressed gradients are rounded: set it to none, or use another precision."
         yield Problem(("distributed", "gradient_compression"), "not_with_fp64", detail)
@@ -170,10 +188,12 @@ def distributed_problems(
 
 def _batch_problems(distributed: Distributed, batch_size: int) -> Iterator[Problem]:
     """Full batches are divided into equal parts; only the last two of an epoch may be uneven."""
-    parts = fewest(distributed) * passes(distributed)
-    if batch_size % parts:
-        near = max(batch_size // parts, 1) * parts
-        among = f"{fewest(distributed)} processes"
-        among += f" and {passes(distributed)} passes" if passes(distributed) > 1 else ""
-        detail = f"The global batch is divided among {among}: use a multiple of {parts}, for example {near}."
-        yield Problem(("training", "batch_size"), "not_divisible", detail)
+    asked = fewest(distributed) if distributed.processes == "auto" else distributed.processes
+    for processes in dict.fromkeys((asked, fewest(distributed))):
+        parts = processes * passes(distributed)
+        if batch_size % parts:
+            near = max(batch_size // parts, 1) * parts
+            among = f"{processes} processes"
+            among += f" and {passes(distributed)} passes" if passes(distributed) > 1 else ""
+            detail = f"The global batch is divided among {among}: use a multiple of {parts}, for example {near}."
+            yield Problem(("training", "batch_size"), "not_divisible", detail)

@@ -72,7 +72,7 @@ class KerasApplication(Spec):
 
 
 class Checkpoint(Spec):
-    """The network and weights that an earlier, succeeded job ended with."""
+    """The network and weights that an earlier job ended with, one that succeeded or missed a gate."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     job: str = Field(pattern=r"^job_[0-9a-z]{1,40}$", description="The id of that job. Its classes must be the same.")

@@ -74,7 +74,7 @@ class ClassChange(BaseModel):
 
     name: str
     images: int = Field(description="Validation images of the class.")
-    before: float | None = Field(None, description="Of the uncompressed network; null when it was not trained.")
+    before: float | None = Field(None, description="Of what `baseline` names; null when it was not trained.")
     after: float
 
 

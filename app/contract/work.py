@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.contract.data import Folder
 from app.contract.datasets import ImportProgress
+from app.contract.distributed import fewest, is_elastic
 from app.contract.events import ArtifactFile, Event, PlainData, Size, plain
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
@@ -91,8 +92,8 @@ class RunOrder(Message):
     @property
     def processes(self) -> int:
         """Of the training: as the spec says or, where it leaves that open, one for each device."""
-        asked = self.spec.distributed.processes
-        return len(self.devices) if asked == "auto" else asked
+        least = fewest(self.spec.distributed)
+        return max(least, len(self.devices)) if is_elastic(self.spec.distributed) else least
 
 
 class JobWork(Message):

@@ -3,8 +3,8 @@
 Everything else is as in any run: the launcher owns the processes, writes the events, and measures at the end.
 """
 
-import sys
 import time
+from collections.abc import Callable
 
 from worker.training.launcher import Launch, program
 from worker.training.measuring import ORDER, PIPE
@@ -21,6 +21,10 @@ class ApartLaunch(Launch):
         order, board = str(self.run_dir / ORDER), self.board.descriptor
         self._prepare(None)
         resumed = str(start.checkpoint or "")
-        command = [sys.executable, "-m", TRAINER, order, resumed, str(board), PIPE]
+        command = ["-m", TRAINER, order, resumed, str(board), PIPE]
         trainer = self._fork("rank0", program(command, board))
         self._watch([trainer], Watchdog(time.monotonic()))
+
+    def _body(self, command: list[str]) -> Callable[[int], int]:
+        """Never a fork of this process: it has loaded torch."""
+        return program(command)

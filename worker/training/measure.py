@@ -1,4 +1,5 @@
-"""The report: what the job ships, reloaded from its files in a clean process and measured beside what it came from.
+"""The report: what the job ships, reloaded from its files in a process that has trained nothing, and measured beside
+what it came from.
 
 `python -m worker.training.measure ORDER.json OUT.json PIPE` is that process; PIPE, a descriptor, hears of a failure.
 """
@@ -25,7 +26,7 @@ __all__ = ["ARTIFACTS", "artifacts", "main", "measured"]
 
 
 def measured(order: RunOrder, tell: Tell = silent) -> Report:
-    """The report of a finished run, measured in this process. Call it in a fresh one. Raises `RunFailure`."""
+    """The report of a finished run, measured in this process, which has run no operation. Raises `RunFailure`."""
     threads = machine.threads()
     run_dir = Path(order.paths.run_dir)
     folder = run_dir / ARTIFACTS

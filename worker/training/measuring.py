@@ -1,9 +1,8 @@
 """The phase `measuring`: other formats are written, each file is run by itself, and what ships is measured.
 
-Each step is a program of its own: it knows nothing but the files, and what it holds of memory or does wrong is its own.
+Each step is a process of its own: it knows nothing but the files, and what it holds of memory or does wrong is its own.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,10 @@ _OWN = Path(formats.__file__).parent
 _FOLDERS = {FILES[name]: _OWN.parents[1] / "tensorflow" / "formats" for name in ("saved_model", "tflite")}  # type: ignore[index]
 
 Start = Callable[[str, float, list[str]], None]
-"""(name, longest time in seconds, command): runs `python COMMAND` to its end. Raises `RunFailure`, `Stopped`."""
+"""(name, longest time in seconds, command): runs `python COMMAND` to its end. Raises `RunFailure`, `Stopped`.
+
+`-m MODULE`, which has a `main`, is one of our programs; what runs a file alone comes with `-I`.
+"""
 
 
 def artifacts(run_dir: Path) -> list[ArtifactFile]:
@@ -67,7 +69,7 @@ class Measuring:
         formats.remove(self.run_dir / ARTIFACTS)
         made = formats.made_files(self.order.spec)
         if made:
-            self._python("convert", CONVERT_S, "-m", self._program("formats"), str(self.run_dir / ORDER), PIPE)
+            self._python("convert", CONVERT_S, "-m", self._program("formats.__main__"), str(self.run_dir / ORDER), PIPE)
         reach(Point.CONVERTED_BEFORE_MEASURE)
         for file in made:
             self._run_alone(file)
@@ -95,7 +97,7 @@ class Measuring:
         return f"worker.{'training' if self.order.spec.framework == 'torch' else 'tensorflow'}.{name}"
 
     def _python(self, name: str, longest_s: float, *command: str) -> None:
-        self.start(name, longest_s, [sys.executable, *command])
+        self.start(name, longest_s, list(command))
 
 
 def _last_line(path: Path) -> str:
