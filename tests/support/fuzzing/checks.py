@@ -17,6 +17,8 @@ RULES = {
     "not_divisible", "too_long", "after_normalize", "after_random_erasing", "after_gaussian_blur",
     "after_mixup", "after_cutmix", "other_size",
     "not_measured",
+    # between an option of training and the rest
+    "never_improves", "never_stops", "excludes_quantization", "duplicate",
     # between a way to distribute and the rest
     "not_with_fp64", "not_with_fp16", "not_with_gradual_pruning",
     # what only one of the two libraries has
