@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
 
 def _train(order: RunOrder, board: Board, reporter: Reporter, resumed: Path | None) -> int:
     from worker.tensorflow.run import run
-    from worker.tensorflow.site import StopRun
+    from worker.training.run_place import StopRun
 
     try:
         run(order, board, reporter, resumed)

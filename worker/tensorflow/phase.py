@@ -20,13 +20,14 @@ from worker.tensorflow.averaging import Average
 from worker.tensorflow.norm import BatchNorm
 from worker.tensorflow.optim import make_optimizer
 from worker.tensorflow.rows import Waiting
-from worker.tensorflow.site import Site, StopRun
+from worker.tensorflow.site import Site
 from worker.tensorflow.steps import Compiled
 from worker.training import optim
 from worker.training.checkpoint import Position
 from worker.training.errors import RunFailure
 from worker.training.narrator import Narrator
 from worker.training.rows import Diverging, Row, Score
+from worker.training.run_place import StopRun
 from worker.training.verdicts import Verdicts
 
 ROLLBACK_LIMIT = 2

@@ -21,14 +21,6 @@ from worker.training.saver import Saver
 SAVE_EVERY_S = 600.0
 
 
-class StopRun(Exception):
-    """Training stopped after a step. `saved`: a checkpoint of that step is durable."""
-
-    def __init__(self, *, saved: bool) -> None:
-        super().__init__()
-        self.saved = saved
-
-
 @dataclass
 class Site(RunPlace):
     """For the whole run."""

@@ -40,7 +40,8 @@ from worker.training.loop import Trainee, settle, train_epoch
 from worker.training.memory import MicroBatch, least_images
 from worker.training.narrator import Narrator
 from worker.training.networks import Beginning, begin
-from worker.training.site import Site, StopRun
+from worker.training.run_place import StopRun
+from worker.training.site import Site
 from worker.training.verdicts import Verdicts
 
 ROLLBACK_LIMIT = 2

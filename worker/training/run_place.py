@@ -11,6 +11,14 @@ from worker.training.checkpoint import Position
 from worker.training.narrator import Pace
 
 
+class StopRun(Exception):
+    """Training stopped after a step. `saved`: a checkpoint of that step is durable."""
+
+    def __init__(self, *, saved: bool) -> None:
+        super().__init__()
+        self.saved = saved
+
+
 class RunPlace:
     """The order of a run, and its folder."""
 

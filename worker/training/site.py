@@ -28,14 +28,6 @@ class Start:
     micro_batch: int | None = None
 
 
-class StopRun(Exception):
-    """All ranks agreed to stop after the same step. `saved`: a checkpoint of that step is durable."""
-
-    def __init__(self, *, saved: bool) -> None:
-        super().__init__()
-        self.saved = saved
-
-
 @dataclass
 class Site(RunPlace):
     """Of one rank, for the whole run."""
