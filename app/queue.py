@@ -72,10 +72,10 @@ class Nudger:
                 log.warning("the broker does not answer: %s", error)
             self.broken = True
         else:
-            self.sent += 1
             if self.broken:
                 log.info("the broker answers again")
             self.broken = False
+            self.sent += 1
 
 
 def make_celery(broker_url: str) -> Celery:

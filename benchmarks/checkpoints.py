@@ -28,7 +28,8 @@ from worker.training import checkpoint
 from worker.training.architecture import Architecture, assemble, seeded
 from worker.training.checkpoint import Position, Snapshot
 from worker.training.events import Reporter
-from worker.training.saver import Saver, all_finite
+from worker.training.finite import all_finite
+from worker.training.saver import Saver
 
 TARGET = 0.1
 """Of a synchronous save, the most that training is to stand still."""

@@ -19,7 +19,7 @@ from app.contract.faults import Point, reach
 from app.contract.work import ImportTask, PlanTask, TaskResult, TaskWork
 from worker import environment, outcome, processes
 from worker.launcher import Launcher, Start
-from worker.server import Refused, Server, patiently
+from worker.server import Fenced, Refused, Server, patiently
 from worker.settings import WorkerSettings
 from worker.stop import Stop
 from worker.together import beside
@@ -45,7 +45,7 @@ class BackgroundTask:
         self._settings = settings
         self._folder = folder
         self._out_of_memory = False
-        self._is_told = False
+        self._may_be_taken = False
         self.stop = Stop()
 
     async def run(self) -> bool:
@@ -55,7 +55,7 @@ class BackgroundTask:
                 return await self._unless_stopped()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
-            if not self._is_told:
+            if not self._may_be_taken:
                 self._forget_results()
 
     def _forget_results(self) -> None:
@@ -87,12 +87,21 @@ class BackgroundTask:
         result = await self._result()
         reach(Point.TASK_BEFORE_FINISH)
         try:
-            await patiently(lambda: self._server.task_finish(self._work, result))
-            self._is_told = True
+            await self._offer(result)
         except Refused as refusal:
             other = failure(FailureCode.INTERNAL, f"The service did not take the result: {refusal}")
             refused = TaskResult(token=self._work.token, failure=other)
             await patiently(lambda: self._server.task_finish(self._work, refused))
+
+    async def _offer(self, result: TaskResult) -> None:
+        """Until the service says no it may have taken the result, whatever ends us before its answer: a drain, or the
+        answer to a heartbeat that was under way with the result and finds the task over."""
+        self._may_be_taken = True
+        try:
+            await patiently(lambda: self._server.task_finish(self._work, result))
+        except (Fenced, Refused):
+            self._may_be_taken = False
+            raise
 
     async def _result(self) -> TaskResult:
         try:
@@ -125,7 +134,10 @@ class BackgroundTask:
     def _program(self) -> list[str]:
         if self._settings.training_command:
             return [*self._settings.training_command, self._work.order.kind]
-        return [sys.executable, "-m", f"worker.training.{MODULES[self._work.order.kind]}"]
+        order = self._work.order
+        plans_apart = isinstance(order, PlanTask) and order.order.spec.framework == "tensorflow"
+        package = "tensorflow" if plans_apart else "training"
+        return [sys.executable, "-m", f"worker.{package}.{MODULES[order.kind]}"]
 
     def _timeout_s(self) -> float:
         importing = isinstance(self._work.order, ImportTask)

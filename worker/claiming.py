@@ -17,7 +17,7 @@ from socket import gethostname
 from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
 from app.contract.work import JobWork, TaskWork, WorkerInfo
-from worker import gpus, leftovers, outcome, processes, pulse, records, spare
+from worker import extras, gpus, leftovers, outcome, processes, pulse, records, spare
 from worker.clean_ground import set_aside
 from worker.records import Record
 from worker.server import Fenced, Gap, Refused, Server, Unreachable
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MOST_RECOVERIES = 3
 FIRST_PAUSE_S = 0.25  # a service that is just being started answers soon; it doubles from here
-PACKAGES = ("trainyard", "torch", "timm")
+PACKAGES = ("trainyard", "torch", "timm", "tensorflow", "tensorflow-cpu")
 
 
 class Claiming(threading.Thread):
@@ -171,12 +171,14 @@ class Claiming(threading.Thread):
 
 def _about_us(settings: WorkerSettings) -> WorkerInfo:
     """Read anew at every claim: a GPU that fell out is not offered again."""
+    devices = gpus.devices(settings.worker_slots)
     return WorkerInfo(
         id=settings.worker_id,
         host=gethostname()[:255],
-        devices=gpus.devices(settings.worker_slots),
+        devices=devices,
         versions=_versions(),
         task_slots=settings.task_slots,
+        extras=extras.usable(devices),
     )
 
 

@@ -101,7 +101,8 @@ def print_report(report: dict[str, Any]) -> None:
     machine = report["machine"]
     where = f"{machine['device']} on {machine['host']} ({machine['processor']}, {machine['threads']} threads)"
     verified = "the reloaded file gives the same outputs" if report["verified"] else "NOT verified"
-    print_fields({"measured": f"{where}, torch {machine['torch']}", "verified": verified})
+    library = next(f"{name} {machine[name]}" for name in ("torch", "tensorflow") if machine.get(name))
+    print_fields({"measured": f"{where}, {library}", "verified": verified})
     print_gates(report)
 
 

@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.contract.compression import Compression
 from app.contract.compression.pruning import ChannelPruning
-from app.contract.spec import Flag, Int, Problem, Spec
+from app.contract.spec import Flag, Int, Problem, Spec, refuse
 from app.contract.training import Training
 
 MOST_PROCESSES = 64
 
 Passes = Annotated[Int, Field(ge=1, le=1024)]
 Processes = Annotated[Int, Field(ge=1, le=MOST_PROCESSES)] | Literal["auto"]
+Least = Annotated[Int, Field(ge=1, le=MOST_PROCESSES)] | None
 
 
 class Single(Spec):
@@ -41,6 +42,12 @@ class Ddp(Spec):
         2,
         description="One device each, 1 to 64. The global batch is divided among them. `auto`: as many of the free "
         "devices of the worker that takes the job as divide the batch; one is enough to begin.",
+    )
+    min_processes: Least = Field(
+        None,
+        description="Elastic: each attempt has as many processes as the worker that takes it has free devices for, "
+        "from this number to `processes`, so that what a lost device or worker has interrupted goes on where there are "
+        "fewer. Only numbers that divide the batch are taken. Null: always `processes`.",
     )
     gradient_accumulation: Int = Field(
         1,
@@ -83,6 +90,7 @@ class Ddp(Spec):
         {"kind": "ddp", "processes": 2},
         {"kind": "ddp", "processes": 2, "gradient_accumulation": 2, "sync_batchnorm": True, "zero_optimizer": True},
         {"kind": "ddp", "processes": 2, "gradient_compression": "fp16", "bucket_mb": 10, "static_graph": True},
+        {"kind": "ddp", "processes": 4, "min_processes": 1},
     ]
 
 
@@ -96,6 +104,11 @@ class Fsdp(Spec):
     kind: Literal["fsdp"] = "fsdp"
     processes: Processes = Field(
         2, description="One device each, 1 to 64; `auto` as with `ddp`. With one there is nothing to divide."
+    )
+    min_processes: Least = Field(
+        None,
+        description="Elastic, as with `ddp`: fewest processes that an attempt may have. Each then keeps more of the "
+        "network, so a dry run with as few tells whether it fits.",
     )
     gradient_accumulation: Passes = Field(
         1,
@@ -116,16 +129,66 @@ class Fsdp(Spec):
 
     examples: ClassVar[list[dict[str, Any]]] = [
         {"kind": "fsdp", "processes": 2},
-        {"kind": "fsdp", "processes": 2, "gradient_accumulation": 2, "sync_batchnorm": True},
-        {"kind": "fsdp", "processes": 2, "reshard_after_forward": False},
+        {
+            "kind": "fsdp",
+            "processes": 2,
+            "min_processes": 1,
+            "gradient_accumulation": 2,
+            "sync_batchnorm": True,
+            "reshard_after_forward": False,
+        },
     ]
 
 
-Distributed = Annotated[Single | Ddp | Fsdp, Field(discriminator="kind")]
+class Mirrored(Spec):
+    """TensorFlow MirroredStrategy: one process with a copy of the network on each device, gradients added up.
+
+    For networks of Keras, on workers with the extra `tensorflow` (`extras` in `GET /v1/workers`).
+    """
+
+    kind: Literal["mirrored"] = "mirrored"
+    processes: Int = Field(
+        2,
+        ge=1,
+        le=MOST_PROCESSES,
+        description="GPUs, or logical devices of the CPU. The global batch is divided among them.",
+    )
+    sync_batchnorm: Flag = Field(
+        False,
+        description="Batch normalisation over the whole batch instead of each device's part: then the number of "
+        "devices changes nothing but the order of sums.",
+    )
+
+    needs_extra = "tensorflow"
+
+    examples: ClassVar[list[dict[str, Any]]] = [{"kind": "mirrored", "processes": 2}]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_options_of_torch(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            own = ", ".join(name for name in cls.model_fields if name != "kind")
+            detail = f"This is an option of torch's processes; mirrored has {own}: leave it out, or use ddp."
+            torchs = Ddp.model_fields | Fsdp.model_fields
+            others = [name for name in data if name in torchs and name not in cls.model_fields]
+            refuse("Mirrored", (Problem((name,), "option_of_torch", detail) for name in others), data)
+        return data
+
+
+Distributed = Annotated[Single | Ddp | Fsdp | Mirrored, Field(discriminator="kind")]
+
+
+def is_elastic(distributed: Distributed) -> bool:
+    """Whether an attempt may have another number of processes than the one before."""
+    if not isinstance(distributed, Ddp | Fsdp):
+        return False
+    return distributed.processes == "auto" or distributed.min_processes is not None
 
 
 def fewest(distributed: Distributed) -> int:
     """Devices without which a job cannot begin."""
+    if isinstance(distributed, Ddp | Fsdp) and distributed.min_processes is not None:
+        return distributed.min_processes
     return 1 if distributed.processes == "auto" else distributed.processes
 
 
@@ -133,11 +196,12 @@ def fitting(distributed: Distributed, devices: int, batch_size: int) -> int:
     """How many processes a job has on a worker with so many free devices: as many as its spec says or, where it leaves
     that open, the most that divide the global batch.
     """
-    if distributed.processes != "auto":
-        return distributed.processes
-    passes = distributed.gradient_accumulation
-    counts = range(min(devices, MOST_PROCESSES), 0, -1)
-    return next((count for count in counts if batch_size % (count * passes) == 0), 1)
+    least = fewest(distributed)
+    if not is_elastic(distributed):
+        return least
+    most = MOST_PROCESSES if distributed.processes == "auto" else distributed.processes
+    counts = range(min(devices, most), least, -1)
+    return next((count for count in counts if batch_size % (count * passes(distributed)) == 0), least)
 
 
 def passes(distributed: Distributed) -> int:
@@ -154,12 +218,18 @@ def distributed_problems(
     distributed: Distributed, training: Training, compression: tuple[Compression, ...]
 ) -> Iterator[Problem]:
     """What of the way to distribute does not go with the rest of a spec."""
+    if is_elastic(distributed) and distributed.processes != "auto" and fewest(distributed) > distributed.processes:
+        detail = f"That is more than processes: set it to {distributed.processes} at most."
+        yield Problem(("distributed", "min_processes"), "too_many", detail)
     yield from _batch_problems(distributed, training.batch_size)
     gradual = [index for index, each in enumerate(compression) if isinstance(each, ChannelPruning) and each.is_gradual]
     if isinstance(distributed, Fsdp):
         yield from _sharding_problems(training, gradual)
-    if not isinstance(distributed, Ddp):
-        return
+    if isinstance(distributed, Ddp):
+        yield from _ddp_problems(distributed, training, gradual)
+
+
+def _ddp_problems(distributed: Ddp, training: Training, gradual: list[int]) -> Iterator[Problem]:
     if distributed.gradient_compression != "none" and training.precision == "fp64":
         detail = "fp64 is for proofs, and compressed gradients are rounded: set it to none, or use another precision."
         yield Problem(("distributed", "gradient_compression"), "not_with_fp64", detail)
@@ -194,10 +264,12 @@ def _sharding_problems(training: Training, gradual: list[int]) -> Iterator[Probl
 
 def _batch_problems(distributed: Distributed, batch_size: int) -> Iterator[Problem]:
     """Full batches are divided into equal parts; only the last two of an epoch may be uneven."""
-    parts = fewest(distributed) * passes(distributed)
-    if batch_size % parts:
-        near = max(batch_size // parts, 1) * parts
-        among = f"{fewest(distributed)} processes"
-        among += f" and {passes(distributed)} passes" if passes(distributed) > 1 else ""
-        detail = f"The global batch is divided among {among}: use a multiple of {parts}, for example {near}."
-        yield Problem(("training", "batch_size"), "not_divisible", detail)
+    asked = fewest(distributed) if distributed.processes == "auto" else distributed.processes
+    for processes in dict.fromkeys((asked, fewest(distributed))):
+        parts = processes * passes(distributed)
+        if batch_size % parts:
+            near = max(batch_size // parts, 1) * parts
+            among = f"{processes} processes"
+            among += f" and {passes(distributed)} passes" if passes(distributed) > 1 else ""
+            detail = f"The global batch is divided among {among}: use a multiple of {parts}, for example {near}."
+            yield Problem(("training", "batch_size"), "not_divisible", detail)

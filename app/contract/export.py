@@ -6,10 +6,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-ExportFormat = Literal["onnx", "torch_export"]
+ExportFormat = Literal["onnx", "torch_export", "saved_model", "tflite"]
 """Beside safetensors with model.json, which are always written."""
 
-FILES: dict[ExportFormat, str] = {"onnx": "model.onnx", "torch_export": "model.pt2"}
+FILES: dict[ExportFormat, str] = {
+    "onnx": "model.onnx",
+    "torch_export": "model.pt2",
+    "saved_model": "saved_model.zip",
+    "tflite": "model.tflite",
+}
 INT8_FILE = "model.int8.onnx"
 USAGE_FILE = "usage_onnx.py"
 
@@ -35,6 +40,7 @@ Exports = Annotated[
         json_schema_extra={"uniqueItems": True},
         description="Formats beside safetensors, which is always written. Each file is run by its own runtime in a "
         "clean process, and must answer as the trained network does, before the job may succeed. Input: float32 NCHW "
-        "in [0, 1], any number of images; output: logits.",
+        "in [0, 1], any number of images; output: logits. `saved_model` and `tflite` are TensorFlow's and read NHWC, "
+        "`torch_export` is torch's.",
     ),
 ]

@@ -22,6 +22,7 @@ class FailureCode(StrEnum):
     CRASHED = "crashed"
     CRASH_LOOP = "crash_loop"
     EXPORT_FAILED = "export_failed"
+    MISSING_LIBRARY = "missing_library"
     INTERNAL = "internal"
 
 
@@ -54,6 +55,9 @@ POLICY: dict[FailureCode, Policy] = {
     FailureCode.EXPORT_FAILED: Policy(
         False, False, "The trained model is kept. Leave that format out of export, or use another model.",
         keeps_files=True,
+    ),
+    FailureCode.MISSING_LIBRARY: Policy(
+        False, True, "Install or repair the library on the worker (make setup EXTRAS=tensorflow), then retry.",
     ),
     FailureCode.INTERNAL: Policy(False, True, "A defect of Trainyard: the traceback is in the log. Please report it."),
 }  # fmt: skip

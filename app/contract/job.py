@@ -11,10 +11,11 @@ from app.contract.compression import Compression, Quantization
 from app.contract.compression.conflicts import conflict_problems, weights_problems
 from app.contract.compression.pruning import pruning_problems
 from app.contract.data import BUILTIN_SIZES, Builtin, Data, Folder, Registered
-from app.contract.distributed import Distributed, Single, distributed_problems
+from app.contract.distributed import Distributed, Mirrored, Single, distributed_problems
 from app.contract.export import ExportFormat, Exports
+from app.contract.frameworks import Framework, framework_problems
 from app.contract.gates import Gates
-from app.contract.models import Model, Timm, comes_with_weights
+from app.contract.models import Checkpoint, Model, comes_with_weights
 from app.contract.options import option_problems
 from app.contract.spec import Int, Problem, Spec, refuse
 from app.contract.training import Baseline, Limits, NoBaseline, Training
@@ -103,6 +104,12 @@ class JobSpec(Spec):
         yield from weights_problems(self.compression, comes_with_weights(self.model))
         yield from pruning_problems(self.compression, self.training.epochs)
         yield from option_problems(self.training, self.compression)
+        yield from framework_problems(self, self.framework)
+
+    @property
+    def framework(self) -> Framework:
+        """The library that trains this job: a worker must have it."""
+        return "tensorflow" if isinstance(self.distributed, Mirrored) else "torch"
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -151,7 +158,7 @@ def _crop_problems(spec: JobSpec) -> Iterator[Problem]:
 
 
 def _channel_problems(spec: JobSpec) -> Iterator[Problem]:
-    if not isinstance(spec.model, Timm):
+    if isinstance(spec.model, Checkpoint):
         return
     for index, each in enumerate(spec.augment):
         if isinstance(each, Normalize) and each.mean is not None and len(each.mean) not in (1, spec.model.channels):
@@ -186,7 +193,7 @@ def _default_size(dataset: Data) -> tuple[int, int]:
 
 
 def _made_up_name(spec: JobSpec) -> str:
-    model = spec.model.name if isinstance(spec.model, Timm) else f"from {spec.model.job}"
+    model = f"from {spec.model.job}" if isinstance(spec.model, Checkpoint) else spec.model.name
     return "".join(c for c in f"{model} on {_data_name(spec.dataset)}" if c.isprintable())[:200]
 
 

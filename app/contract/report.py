@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-Runtime = Literal["torch", "onnxruntime"]
+Runtime = Literal["torch", "onnxruntime", "tensorflow"]
 Share = Annotated[float, Field(ge=0, le=1)]
 MOST_CLASSES = 100
 """In a report, which is part of every answer about its job."""
@@ -74,14 +74,14 @@ class ClassChange(BaseModel):
 
     name: str
     images: int = Field(description="Validation images of the class.")
-    before: float | None = Field(None, description="Of the uncompressed network; null when it was not trained.")
+    before: float | None = Field(None, description="Of what `baseline` names; null when it was not trained.")
     after: float
 
 
 class ExportCheck(BaseModel):
     """A file that was run by its own runtime, beside the trained network, on validation images."""
 
-    format: Literal["safetensors", "onnx", "torch_export", "onnx_int8"]
+    format: Literal["safetensors", "onnx", "torch_export", "onnx_int8", "saved_model", "tflite"]
     file: str = Field(description="Name of the artifact.")
     size_bytes: int
     max_abs_difference: float = Field(description="Of the logits.")
@@ -97,7 +97,8 @@ class Machine(BaseModel):
     device: str
     processor: str
     threads: int
-    torch: str
+    torch: str | None = Field(None, description="Version; null where TensorFlow trained.")
+    tensorflow: str | None = Field(None, description="Version; null where torch trained.")
     onnxruntime: str | None = Field(None, description="Version; null where no ONNX file was measured.")
 
 

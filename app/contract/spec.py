@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -11,6 +11,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 Int = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Flag = Annotated[bool, Strict()]
+
+Extra = Literal["tensorflow"]
+"""Optional libraries of a worker, by the name of the extra that installs them."""
 
 Probability = Annotated[Number, Field(ge=0, le=1)]
 ModulePattern = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
@@ -29,6 +32,9 @@ class Spec(BaseModel):
 
     examples: ClassVar[list[dict[str, Any]]] = []
     """Complete, valid bodies of this kind: shown in OpenAPI and the catalog, run by the conformance tests."""
+
+    needs_extra: ClassVar[Extra | None] = None
+    """The optional library that a worker must have for this kind; null: what every worker has."""
 
 
 @dataclass(frozen=True)

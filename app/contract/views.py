@@ -177,6 +177,7 @@ class Worker(View):
     last_seen_at: datetime
     devices: list[WorkerDevice]
     versions: dict[str, str]
+    extras: list[str] = Field([], description="Optional libraries that it has; `tensorflow` is for `mirrored`.")
 
 
 class WorkerList(View):

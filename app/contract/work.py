@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.contract.data import Folder
 from app.contract.datasets import ImportProgress
+from app.contract.distributed import fewest, is_elastic
 from app.contract.events import ArtifactFile, Event, PlainData, Size, plain
 from app.contract.failures import Failure
 from app.contract.job import JobSpec
@@ -46,6 +47,7 @@ class WorkerInfo(Told):
     host: str = Field(max_length=255)
     devices: list[Device] = Field(max_length=1024)
     versions: dict[str, str] = {}
+    extras: list[str] = Field([], max_length=16, description="Optional libraries that it has, such as tensorflow.")
     task_slots: int = Field(1, ge=0, le=64, description="Background tasks that it will take beside jobs.")
 
 
@@ -90,8 +92,8 @@ class RunOrder(Message):
     @property
     def processes(self) -> int:
         """Of the training: as the spec says or, where it leaves that open, one for each device."""
-        asked = self.spec.distributed.processes
-        return len(self.devices) if asked == "auto" else asked
+        least = fewest(self.spec.distributed)
+        return max(least, len(self.devices)) if is_elastic(self.spec.distributed) else least
 
 
 class JobWork(Message):

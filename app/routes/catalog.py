@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.routes.answers import read
 from app.routes.conditions import etag, is_unchanged
+from app.routes.inputs import DatabaseDep
 from app.routes.strict import StrictRoute
 from app.services import catalog as services
 from app.services.catalog import Catalog, ModelNames
@@ -19,6 +20,7 @@ router = APIRouter(prefix="/v1", tags=["catalog"], route_class=StrictRoute)
 IfNoneMatch = Annotated[str | None, Header(description="What you have already: 304 when it is still right.")]
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "What you have is still right."}}
 TAG = "Changes only with the version of the service."
+CATALOG_TAG = "Changes with the version of the service, and with the workers that have optional libraries."
 
 
 @router.get(
@@ -26,14 +28,17 @@ TAG = "Changes only with the version of the service."
     response_model=Catalog,
     operation_id="get_catalog",
     summary="Every kind of every family",
-    responses={**UNCHANGED, **read(example={"families": [], "groups": []}, ETag=TAG)},
+    responses={**UNCHANGED, **read(example={"families": [], "groups": []}, ETag=CATALOG_TAG)},
 )
-async def get_catalog(if_none_match: IfNoneMatch = None) -> Response:
-    """Every choice that a job spec offers, with fields, types, limits, defaults and examples.
+def get_catalog(database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
+    """Every choice that a job spec offers, with fields, types, limits, defaults and examples; and for what needs an
+    optional library, which workers have it.
 
     Names of models are many: ask `GET /v1/catalog/models`.
     """
-    return _cached(_catalog_body(), if_none_match, "application/json")
+    with database.read() as session:
+        body = services.catalog_now(session).model_dump_json().encode()
+    return _cached(body, if_none_match, "application/json")
 
 
 @router.get(
@@ -81,11 +86,6 @@ def _cached(body: bytes, if_none_match: str | None, media_type: str) -> Response
     if is_unchanged(if_none_match, tag):
         return Response(status_code=304, headers={"ETag": tag})
     return Response(body, media_type=media_type, headers={"ETag": tag})
-
-
-@cache
-def _catalog_body() -> bytes:
-    return services.catalog().model_dump_json().encode()
 
 
 @cache

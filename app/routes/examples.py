@@ -202,6 +202,7 @@ WORKER = {
     "last_seen_at": "2026-11-21T10:00:00Z",
     "devices": [{"index": 0, "kind": "cuda", "name": "NVIDIA H200", "memory_bytes": 150_000_000_000, "job": None}],
     "versions": {"torch": "2.13.0"},
+    "extras": ["tensorflow"],
 }
 
 LABEL_PARAMETER = {

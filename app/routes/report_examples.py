@@ -13,6 +13,7 @@ REPORT = {
         "processor": "x86_64",
         "threads": 2,
         "torch": "2.13.0",
+        "tensorflow": None,
         "onnxruntime": None,
     },
     "verified": True,

@@ -16,10 +16,10 @@ since whoever mends the data and asks again wants another look."""
 REFUSALS = {FailureCode.BAD_SPEC.value, FailureCode.BAD_DATASET.value}
 
 
-def ask(session: Session, task_id: str, kind: str, order: BaseModel) -> bool:
+def ask(session: Session, task_id: str, kind: str, order: BaseModel, needs_extra: str | None = None) -> bool:
     """Queue the task, unless the same one is there: not over, or over since a moment ago. Whether it is a new one."""
     _forget_old(session, task_id)
-    is_new = tasks.create_once(session, task_id, kind, order.model_dump(mode="json"))
+    is_new = tasks.create_once(session, task_id, kind, order.model_dump(mode="json"), needs_extra)
     if is_new:
         work_waits(session)
     return is_new

@@ -10,10 +10,12 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
 
 from app.contract.job import JobSpec
 from app.contract.models import timm_names
 from app.contract.spec import Spec
+from app.services import workers
 
 SCHEMA_ID = "/v1/schemas/job"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -37,6 +39,10 @@ class CatalogKind(BaseModel):
     description: str
     fields: list[CatalogField]
     examples: list[dict[str, Any]]
+    needs_extra: str | None = Field(None, description="Optional library that a worker must have for it.")
+    workers: list[str] | None = Field(
+        None, description="With `needs_extra`: those that have it now. Without any, such a job waits for one."
+    )
 
 
 class CatalogFamily(BaseModel):
@@ -80,6 +86,19 @@ def catalog() -> Catalog:
     groups = list(_groups("job", "", JobSpec))
     families = [family for group, cls in groups for family in _families(group.pointer, cls)]
     return Catalog(families=families, groups=[group for group, _ in groups])
+
+
+def catalog_now(session: Session) -> Catalog:
+    """The catalog with the workers that can do what not every worker can."""
+    return catalog().model_copy(update={"families": [_family_now(session, each) for each in catalog().families]})
+
+
+def _family_now(session: Session, family: CatalogFamily) -> CatalogFamily:
+    kinds = [
+        kind.model_copy(update={"workers": workers.having(session, kind.needs_extra)}) if kind.needs_extra else kind
+        for kind in family.kinds
+    ]
+    return family.model_copy(update={"kinds": kinds})
 
 
 def model_names(search: str, limit: int) -> ModelNames:
@@ -131,6 +150,7 @@ def _kind(cls: type[Spec]) -> CatalogKind:
         description=_text(cls),
         fields=[field for field in _fields(cls) if field.name != "kind"],
         examples=cls.examples,
+        needs_extra=cls.needs_extra,
     )
 
 

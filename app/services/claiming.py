@@ -41,7 +41,8 @@ def claim(session: Session, info: WorkerInfo) -> JobWork | TaskWork | None:
 
 
 def _claim_job(session: Session, info: WorkerInfo) -> JobWork | None:
-    capacity = Capacity(tuple(info.devices), frozenset(attempts.reserved_devices(session, info.id)))
+    reserved = frozenset(attempts.reserved_devices(session, info.id))
+    capacity = Capacity(tuple(info.devices), reserved, tuple(info.extras))
     for room in capacity.rooms():
         row = queue.next_fitting(session, room) if room.free else None
         if row and not queue.is_held_back(session, room, row, settings_of(session).starvation_s):

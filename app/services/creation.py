@@ -37,6 +37,7 @@ def create(
         spec=spec.model_dump_json(),
         processes=fewest(spec.distributed),
         needs_gpu=spec.training.precision == "fp16",
+        needs_extra=spec.distributed.needs_extra,
         dataset_id=refers.dataset_id,
         dataset_path=refers.dataset_path,
         dataset_sha256=refers.dataset_sha256,

@@ -27,7 +27,7 @@ def reasons(session: Session, rows: Sequence[Row[Any]]) -> dict[str, Pending]:
 
 
 def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: float) -> Pending:
-    capable = [host for host in hosts if host.total(row.needs_gpu) >= row.processes]
+    capable = [host for host in hosts if _is_capable(host, row)]
     devices = f"{row.processes} {'GPU' if row.needs_gpu else 'device'}{'s' if row.processes > 1 else ''}"
     if wait_s > 0.5:
         return Pending(reason="backing_off", detail=f"The next attempt starts in {wait_s:.0f} s.", position=position)
@@ -35,7 +35,7 @@ def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: fl
         detail = "No worker is there. Start one: `trainyard worker`, or `trainyard serve` on this machine."
         return Pending(reason="no_worker", detail=detail, position=position)
     if not capable:
-        detail = f"No present worker has {devices}{_largest(hosts, row.needs_gpu)}. The job waits for one that does."
+        detail = f"No present worker has {devices}{_lacking(hosts, row)}. The job waits for one that does."
         return Pending(reason="no_capable_worker", detail=detail, position=position)
     if not any(host.free(row.needs_gpu) >= row.processes for host in capable):
         return Pending(reason="waiting_for_gpus", detail=f"Waits for {devices} to become free.", position=position)
@@ -46,7 +46,16 @@ def _pending(row: Row[Any], hosts: Sequence[Capacity], position: int, wait_s: fl
     return Pending(reason="waiting_for_gpus", detail=detail, position=position)
 
 
-def _largest(hosts: Sequence[Capacity], needs_gpu: bool) -> str:
-    """What there is, for one who would rather ask for less."""
-    most = max(host.total(needs_gpu) for host in hosts)
-    return f"; the largest has {most}" if most else ""
+def _is_capable(host: Capacity, row: Row[Any]) -> bool:
+    return _has_extra(host, row) and host.total(row.needs_gpu) >= row.processes
+
+
+def _has_extra(host: Capacity, row: Row[Any]) -> bool:
+    return row.needs_extra in (None, *host.extras)
+
+
+def _lacking(hosts: Sequence[Capacity], row: Row[Any]) -> str:
+    """The optional library that is needed too; and what there is, for one who would rather ask for less."""
+    beside = f" and {row.needs_extra} (make setup EXTRAS={row.needs_extra})" if row.needs_extra else ""
+    most = max((host.total(row.needs_gpu) for host in hosts if _has_extra(host, row)), default=0)
+    return beside + (f"; the largest has {most}" if most else "")

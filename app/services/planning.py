@@ -38,7 +38,7 @@ def begin_dry_run(session: Session, context: Context, spec: JobSpec) -> str:
         time_left_s=None,
         bad_image_share=settings.bad_image_share,
     )
-    asking.ask(session, task_id, "plan", PlanTask(order=order))
+    asking.ask(session, task_id, "plan", PlanTask(order=order), spec.distributed.needs_extra)
     return task_id
 
 

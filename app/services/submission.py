@@ -47,10 +47,11 @@ def resolve(session: Session, spec: JobSpec) -> References:
     set and then the jobs that name it, and two orders deadlock.
     """
     found = _dataset(session, spec.dataset)
-    model_job = _model_of(session, spec.model.job, "/model/job").id if isinstance(spec.model, Checkpoint) else None
-    found = replace(found, model_job=model_job, teacher_job=_teacher(session, spec))
+    if isinstance(spec.model, Checkpoint):
+        found = replace(found, model_job=_model_of(session, spec, spec.model.job, "/model/job").id)
+    found = replace(found, teacher_job=_teacher(session, spec))
     if isinstance(spec.baseline, JobBaseline):
-        found = replace(found, baseline_job=_checked_baseline(session, spec.baseline.job, found))
+        found = replace(found, baseline_job=_checked_baseline(session, spec, spec.baseline.job, found))
     return found
 
 
@@ -68,7 +69,7 @@ def _dataset(session: Session, dataset: Data) -> References:
 def _teacher(session: Session, spec: JobSpec) -> str | None:
     for index, method in enumerate(spec.compression):
         if isinstance(method, Distillation):
-            return str(_model_of(session, method.job, f"/compression/{index}/job").id)
+            return str(_model_of(session, spec, method.job, f"/compression/{index}/job").id)
     return None
 
 
@@ -116,8 +117,10 @@ def split_of(session: Session, job_id: str | None) -> Split | None:
     return Split(seed=spec.training.seed, validation_fraction=spec.dataset.validation_fraction)
 
 
-def _model_of(session: Session, job_id: str, pointer: str) -> Row[Any]:
-    """The job whose model is wanted: one that succeeded, or was verified like one that did and missed a gate."""
+def _model_of(session: Session, spec: JobSpec, job_id: str, pointer: str) -> Row[Any]:
+    """The job whose model is wanted: one that succeeded, or was verified like one that did and missed a gate; trained
+    with the same library, since neither reads the other's networks.
+    """
     row = jobs.keep(session, job_id)
     if row is None:
         raise InvalidSpec.at(pointer, "unknown_job", "There is no such job.")
@@ -125,12 +128,15 @@ def _model_of(session: Session, job_id: str, pointer: str) -> Row[Any]:
     if row.state != JobState.SUCCEEDED and not missed_a_gate:
         detail = f"That job is {row.state}: only one that succeeded, or missed a gate, leaves a model that can be used."
         raise InvalidSpec.at(pointer, "job_not_succeeded", detail)
+    if (theirs := spec_of(row.spec).framework) != spec.framework:
+        detail = f"That job was trained with {theirs}, this one is with {spec.framework}: use one of the same library."
+        raise InvalidSpec.at(pointer, "other_framework", detail)
     return row
 
 
-def _checked_baseline(session: Session, job_id: str, refers: References) -> str:
+def _checked_baseline(session: Session, spec: JobSpec, job_id: str, refers: References) -> str:
     pointer = "/baseline/job"
-    row = _model_of(session, job_id, pointer)
+    row = _model_of(session, spec, job_id, pointer)
     if files.artifact(session, job_id, MODEL_FILE) is None:
         raise InvalidSpec.at(pointer, "no_model", f"That job has left no {MODEL_FILE}: compare with another one.")
     if row.dataset_sha256 and refers.dataset_sha256 and row.dataset_sha256 != refers.dataset_sha256:

@@ -51,7 +51,7 @@ def claim(session: Session, info: WorkerInfo) -> TaskWork | None:
     passed_over = "preview" if running["preview"] >= max(info.task_slots - 1, 1) else None
     token = new_token()
     lease_s = settings_of(session).lease_s
-    row = tasks.claim(session, info.id, digest(token), lease_s, passed_over)
+    row = tasks.claim(session, info, digest(token), lease_s, passed_over)
     if row is None:
         return None
     return TaskWork(task=row.id, token=token, lease_s=lease_s, order=_order(session, row))

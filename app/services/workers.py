@@ -21,6 +21,7 @@ class Capacity:
 
     devices: tuple[Device, ...]
     used: frozenset[int]
+    extras: tuple[str, ...] = ()
 
     def total(self, needs_gpu: bool) -> int:
         """Devices of the kind that a job would get here."""
@@ -32,7 +33,8 @@ class Capacity:
 
     def rooms(self) -> list[Room]:
         """What may be claimed here: GPUs where there are any, else CPU slots. One job runs on one kind."""
-        return [Room(self.free(is_gpu), self.total(is_gpu), is_gpu) for is_gpu in (self._has_gpus,) if self.devices]
+        is_gpu = self._has_gpus
+        return [Room(self.free(is_gpu), self.total(is_gpu), is_gpu, self.extras)] if self.devices else []
 
     def take(self, count: int) -> tuple[Device, ...]:
         """The first free devices."""
@@ -54,7 +56,12 @@ def capacities(session: Session) -> list[Capacity]:
     for worker, index in attempts.reservations_of_all(session):
         used.setdefault(worker, set()).add(index)
     alive = [row for row in workers.everyone(session) if row.alive]
-    return [Capacity(_devices(row), frozenset(used.get(row.id, ()))) for row in alive]
+    return [Capacity(_devices(row), frozenset(used.get(row.id, ())), tuple(row.extras or ())) for row in alive]
+
+
+def having(session: Session, extra: str) -> list[str]:
+    """The ids of all hosts that are alive and have this optional library."""
+    return [row.id for row in workers.everyone(session) if row.alive and extra in (row.extras or ())]
 
 
 def _devices(row: Row[Any]) -> tuple[Device, ...]:
@@ -76,6 +83,7 @@ def list_workers(session: Session) -> WorkerList:
                 last_seen_at=moment(row.last_seen_at),
                 devices=devices,
                 versions=row.versions,
+                extras=row.extras or [],
             )
         )
     return WorkerList(items=items)

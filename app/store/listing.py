@@ -149,5 +149,6 @@ def _has_name(job_id: Column[str], name: str) -> Any:
 
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _ROWS = select(jobs).where(jobs.c.id.in_(_IDS))
-_STANDING = ("id", "version", "state", "rank", "created_at", "available_at", "attempt", "processes", "needs_gpu")
+_WANTS = ("processes", "needs_gpu", "needs_extra")
+_STANDING = ("id", "version", "state", "rank", "created_at", "available_at", "attempt", *_WANTS)
 _STANDINGS = select(*(jobs.c[name] for name in _STANDING)).where(jobs.c.id.in_(_IDS))

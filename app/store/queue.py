@@ -58,11 +58,14 @@ _ORDER = (jobs.c.rank, jobs.c.created_at, jobs.c.id)
 
 @dataclass(frozen=True)
 class Room:
-    """Devices of one worker: how many are free now, how many it has at all, and whether they are GPUs."""
+    """Devices of one worker: how many are free now, how many it has at all, and whether they are GPUs; and which
+    optional libraries it has.
+    """
 
     free: int
     total: int
     is_gpu: bool
+    extras: tuple[str, ...] = ()
 
 
 def next_fitting(session: Session, room: Room) -> Row[Any] | None:
@@ -99,13 +102,18 @@ def work_since(mark: ColumnElement[float], after_s: float) -> ColumnElement[bool
     return or_(new, and_(mark < now() - after_s, or_(due, task)))
 
 
+def met(needs_extra: ColumnElement[str | None], extras: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a worker with these optional libraries has what is needed."""
+    return or_(needs_extra.is_(None), needs_extra.in_(extras)) if extras else needs_extra.is_(None)
+
+
 def _jobs_before(session: Session, row: Row[Any]) -> int:
     place = {"rank": row.rank, "created_at": row.created_at, "id": row.id}
     return session.execute(_BEFORE, {**place, "cap": POSITION_CAP}).scalar_one()
 
 
 def _may_run(room: Room) -> ColumnElement[bool]:
-    fits = jobs.c.processes <= room.total
+    fits = and_(jobs.c.processes <= room.total, met(jobs.c.needs_extra, room.extras))
     return fits if room.is_gpu else and_(fits, jobs.c.needs_gpu.is_(False))
 
 

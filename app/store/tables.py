@@ -72,6 +72,7 @@ jobs = Table(
     # what a claim must know without reading the spec
     Column("processes", Integer, nullable=False),
     Column("needs_gpu", Boolean, nullable=False),
+    Column("needs_extra", Text),  # an optional library; null: what every worker has
     Column("dataset_id", Id, ForeignKey("datasets.id", ondelete="SET NULL")),
     Column("dataset_path", Text),  # resolved and checked when the job was submitted
     Column("dataset_sha256", Text),  # of what it trains on: told by its run
@@ -190,6 +191,7 @@ workers = Table(
     Column("devices", Json, nullable=False),
     Column("versions", Json, nullable=False),
     Column("last_seen_at", Time, nullable=False),
+    Column("extras", Json),  # optional libraries; null: none
     sqlite_with_rowid=False,
 )
 
@@ -210,6 +212,7 @@ tasks = Table(
     Column("lease_until", Time),
     Column("created_at", Time, nullable=False),
     Column("finished_at", Time),
+    Column("needs_extra", Text),  # as for jobs
     CheckConstraint("kind IN ('plan', 'import', 'preview')", name="kind_is_known"),
     CheckConstraint("state IN ('queued', 'running', 'done', 'failed')", name="state_is_known"),
     CheckConstraint(same("state = 'running'", "lease_until IS NOT NULL"), name="running_has_lease"),

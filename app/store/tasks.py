@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.contract.work import WorkerInfo
+from app.store.queue import met
 from app.store.session import touched
 from app.store.tables import tasks
 from app.store.types import now
@@ -19,10 +21,13 @@ def create(session: Session, task_id: str, kind: str, order: dict[str, Any], dat
     session.execute(insert(tasks).values(**values, state="queued", tries=0, created_at=now()))
 
 
-def create_once(session: Session, task_id: str, kind: str, order: dict[str, Any]) -> bool:
+def create_once(
+    session: Session, task_id: str, kind: str, order: dict[str, Any], needs_extra: str | None = None
+) -> bool:
     """The same for an id that says what is asked for: False, and nothing stored, when that is there already."""
     statement = insert_if_absent(session, tasks, ["id"])
-    statement = statement.values(id=task_id, kind=kind, input=order, state="queued", tries=0, created_at=now())
+    values = {"id": task_id, "kind": kind, "input": order, "needs_extra": needs_extra}
+    statement = statement.values(**values, state="queued", tries=0, created_at=now())
     return session.execute(statement.returning(tasks.c.id)).one_or_none() is not None
 
 
@@ -38,16 +43,19 @@ def find(session: Session, task_id: str) -> Row[Any] | None:
 
 
 def claim(
-    session: Session, worker_id: str, token_hash: str, lease_s: float, passed_over: str | None = None
+    session: Session, info: WorkerInfo, token_hash: str, lease_s: float, passed_over: str | None = None
 ) -> Row[Any] | None:
-    """Give the oldest queued task, not of the kind that is passed over, to the worker; None when there is none."""
-    query = select(tasks.c.id).where(tasks.c.state == "queued").order_by(tasks.c.created_at, tasks.c.id)
+    """Give the oldest queued task that the worker has the libraries for, and not of the kind that is passed over, to
+    the worker; None when there is none.
+    """
+    ready = (tasks.c.state == "queued", met(tasks.c.needs_extra, info.extras))
+    query = select(tasks.c.id).where(*ready).order_by(tasks.c.created_at, tasks.c.id)
     if passed_over:
         query = query.where(tasks.c.kind != passed_over)
     found = session.execute(query.limit(1).with_for_update(skip_locked=True)).scalar_one_or_none()
     if found is None:
         return None
-    values = {"state": "running", "worker_id": worker_id, "token_hash": token_hash, "tries": tasks.c.tries + 1}
+    values = {"state": "running", "worker_id": info.id, "token_hash": token_hash, "tries": tasks.c.tries + 1}
     statement = update(tasks).where(tasks.c.id == found, tasks.c.state == "queued")
     statement = statement.values(**values, lease_until=now() + lease_s)
     return session.execute(statement.returning(tasks)).one_or_none()

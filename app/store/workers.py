@@ -22,6 +22,7 @@ def register(session: Session, info: WorkerInfo) -> None:
         "host": info.host,
         "devices": [device.model_dump() for device in info.devices],
         "versions": info.versions,
+        "extras": info.extras or None,
         "last_seen_at": now(),
     }
     session.execute(upsert(session, workers, ["id"]).values(**values))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RULES = 7
+RULES = 9
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -52,6 +52,8 @@ def test_the_import_rules_hold() -> None:
         ("worker/server.py", "import app.settings", "worker takes only app.contract"),
         ("worker/tasks.py", "import worker.training.errors", "the Celery process and the supervisor"),
         ("worker/training/loop.py", "import httpx", "worker.training is a torch program"),
+        ("worker/training/loop.py", "import keras", "worker.training loads no TensorFlow"),
+        ("worker/tensorflow/phase.py", "import torch", "worker.tensorflow loads no torch"),
         ("worker/training/data/folder.py", "import worker.training.models", "families of worker.training"),
     ],
 )

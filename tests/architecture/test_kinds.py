@@ -27,7 +27,8 @@ NO_FAMILY = {"archives", "batched", "cache", "formats"}  # parts in several file
 
 
 def in_contract(family: str) -> set[str]:
-    return {kind for union in FAMILIES[family] for kind in kinds(union)}
+    """Those that worker.training works; the table of app/contract/frameworks.py has the others, and its own test."""
+    return {kind for union in FAMILIES[family] for kind, cls in kinds(union).items() if cls.needs_extra is None}
 
 
 def modules(folder: Path, prefix: str = "") -> set[str]:

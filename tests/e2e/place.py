@@ -26,7 +26,9 @@ START_S = 180.0
 JOB_S = 400.0
 POLL_S = 0.1
 FINAL = {"succeeded", "failed", "cancelled"}
-LEFT_BEHIND = ("app.cli", "celery", "valkey-server", "worker.supervisor", "worker.training", "worker.warm")
+LEFT_BEHIND = (
+    "app.cli", "celery", "valkey-server", "worker.supervisor", "worker.training", "worker.tensorflow", "worker.warm",
+)  # fmt: skip
 
 
 class Place:

@@ -11,7 +11,7 @@ from tests.faults.settled import check_settled
 from tests.faults.troubles import TROUBLES
 from tests.faults.yard import Yard
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = pytest.mark.timeout(3600)
 SAMPLE = [
     (Point.COMMIT_BEFORE_NUDGE, "killed"),
     (Point.CLAIM_BEFORE_ANSWER, "broker_lost"),

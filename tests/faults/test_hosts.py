@@ -14,7 +14,7 @@ from tests.faults.settled import check_settled
 from tests.faults.yard import Yard
 from worker.celery_app import QUEUE, WAKE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 AWAY_S = 60.0
 FULL_S = 5.0
 

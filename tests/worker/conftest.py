@@ -60,6 +60,7 @@ class Door:
         self.refuse_code: str | None = None
         self.lose_answers = 0
         self.task_results: list[dict[str, Any]] = []
+        self.before_taken: Callable[[], None] = lambda: None  # called with a task's result taken, not yet answered
         self.server: ThreadingHTTPServer | None = None
 
     def open(self) -> None:
@@ -92,6 +93,7 @@ class Door:
     def _task(self, what: str, body: dict[str, Any]) -> tuple[int, Any]:
         if what == "finish":
             self.task_results.append(body)
+            self.before_taken()
         return 204, None
 
     def _claims(self, body: dict[str, Any]) -> tuple[int, Any]:

@@ -3,6 +3,8 @@
 import json
 import signal
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,15 +221,62 @@ time.sleep(1000)
     assert not (tmp_path / "storage" / "checks" / "ds_1" / "1").exists()
 
 
-def test_what_was_handed_over_stays(home, door, supervise, check, tmp_path):
-    program = tmp_path / "program.py"
-    text = (
-        'results = json.load(open(order))["results"]; os.makedirs(results); open(results + "/files.csv", "w"); put({})'
-    )
-    program.write_text(PROGRAM + text)
-    supervise(check, "none", TRAINYARD_TRAINING_COMMAND=json.dumps([sys.executable, str(program)])).wait()
+WRITING = """
+results = json.load(open(order))["results"]
+os.makedirs(results)
+open(results + "/files.csv", "w")
+put({})
+"""
 
-    assert (tmp_path / "storage" / "checks" / "ds_1" / "1" / "files.csv").exists()
+
+@pytest.fixture
+def supervise_writing(supervise, check, tmp_path):
+    """The supervisor of an import whose program writes its table at once, and where that table is."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM + WRITING)
+
+    def begin(lease_s):
+        work = check.model_copy(update={"lease_s": lease_s})
+        supervisor = supervise(work, "none", TRAINYARD_TRAINING_COMMAND=json.dumps([sys.executable, str(program)]))
+        return supervisor, Path(check.order.results) / "files.csv"
+
+    return begin
+
+
+def test_what_was_handed_over_stays(door, supervise_writing):
+    supervisor, table = supervise_writing(60)
+    supervisor.wait()
+
+    assert door.task_results
+    assert table.exists()
+
+
+@pytest.mark.parametrize("end", ["heartbeat", "drain"])
+def test_what_may_have_been_handed_over_stays(door, supervise_writing, eventually, end):
+    """The service has the result, its answer is under way: so is the answer to a heartbeat that came in behind it."""
+    ended = threading.Event()
+
+    def take_slowly():
+        door.fenced = end == "heartbeat"
+        ended.wait(60)
+
+    door.before_taken = take_slowly
+    supervisor, table = supervise_writing(1.2 if end == "heartbeat" else 60)
+    eventually(lambda: door.task_results, "the result is under way")
+    if end == "drain":
+        supervisor.signal(signal.SIGTERM)
+    supervisor.wait()
+    ended.set()
+
+    assert table.exists()
+
+
+def test_a_result_that_comes_too_late_is_removed(door, supervise_writing):
+    door.fenced = True  # another worker has the task
+    supervisor, table = supervise_writing(60)
+    supervisor.wait()
+
+    assert not table.parent.exists()
 
 
 @pytest.fixture

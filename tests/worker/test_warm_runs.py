@@ -291,3 +291,17 @@ def test_a_worker_takes_its_parent_with_it(home, start_worker, eventually):
         eventually(lambda parent=parent: _gone(parent), "its parent is gone")
         address(home).with_suffix(".json").unlink(missing_ok=True)
         address(home).unlink(missing_ok=True)
+
+
+def test_a_parent_that_cannot_be_noted_down_is_not_left_running(home, keep, caplog, eventually):
+    """As on a full disk: one that nobody knows of would hold its memory for as long as the worker lives."""
+    note = address(home).with_suffix(".json")
+    note.mkdir(parents=True)
+    keep(wait=False)
+
+    eventually(lambda: "no warm parent" in caplog.text, "it is given up")
+
+    children = [each.pid for each in processes.every_process() if each.alive and each.parent == os.getpid()]
+    assert not [pid for pid in children if b"worker.warm.parent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    note.rmdir()
+    parent_of(home, eventually)

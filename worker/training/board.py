@@ -4,6 +4,7 @@ Ranks therefore need no signal handlers, and neither do the threads and librarie
 """
 
 import mmap
+import os
 
 _WORD_BYTES = 8
 
@@ -11,8 +12,15 @@ _WORD_BYTES = 8
 class Board:
     """Made before the ranks are forked. Each word has one writer, and aligned words are written whole."""
 
-    def __init__(self, ranks: int) -> None:
-        self._words = memoryview(mmap.mmap(-1, _WORD_BYTES * (ranks + 1))).cast("q")
+    def __init__(self, ranks: int, descriptor: int | None = None) -> None:
+        """`descriptor`: of a board that the launcher made; null: a new one."""
+        size = _WORD_BYTES * (ranks + 1)
+        if descriptor is None:
+            descriptor = os.memfd_create("board", os.MFD_CLOEXEC)
+            os.ftruncate(descriptor, size)
+        self.descriptor = descriptor
+        """Of its memory: a program that is started instead of forked finds it by that."""
+        self._words = memoryview(mmap.mmap(descriptor, size)).cast("q")
 
     @property
     def stop_wished(self) -> bool:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from app.contract.work import RunOrder
 from worker.training import augment, data
@@ -29,7 +30,7 @@ class Images:
     def batches(self) -> Iterator[npt.NDArray[np.float32]]:
         """As float32 NCHW in [0, 1]."""
         parts = [self._chosen[start : start + _BATCH] for start in range(0, len(self._chosen), _BATCH)]
-        with Loader(self._source, augment.compile(self.order.spec), self.threads) as loader:
+        with Loader[torch.Tensor](self._source, augment.compile(self.order.spec), self.threads) as loader:
             for batch in loader.evaluate(parts):
                 yield batch.images_NHWC.numpy().transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 

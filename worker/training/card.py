@@ -5,17 +5,18 @@ Never a pickle: loading a model file must not run what its author wrote.
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from app.contract.report import Trained
 from worker.training.architecture import Architecture
 from worker.training.libraries import timm
+from worker.training.scaling import Scaling, misfit
 
 MODEL = "model"
 BASELINE = "baseline"
@@ -27,15 +28,6 @@ HOW_TO_LOAD = "from worker.training.export import rebuild; model, card = rebuild
 
 class BrokenModel(Exception):
     """A model's files are missing, damaged, or do not belong together; the message says which and how."""
-
-
-class Scaling(BaseModel):
-    """What the network expects of pixels: (value / 255 - mean) / std, per channel."""
-
-    model_config = ConfigDict(frozen=True)
-
-    mean: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=3)
-    std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...] = Field(min_length=1, max_length=3)
 
 
 class Weights(BaseModel):
@@ -98,19 +90,9 @@ def read_card(folder: Path, stem: str = MODEL) -> ModelCard:
         raise BrokenModel(f"{path.name} is not a model card of version 1: {first['msg']} at '{where}'.") from error
     if len(card.classes) != card.architecture.outputs:
         raise BrokenModel(f"{path.name} names {len(card.classes)} classes for {card.architecture.outputs} outputs.")
-    _check_channels(card, path.name)
+    if why := misfit(card.normalization, card.channels, card.architecture.channels):
+        raise BrokenModel(f"{path.name} {why}.")
     return card
-
-
-def _check_channels(card: ModelCard, file: str) -> None:
-    """As many as the network reads, and a normalisation for each, or one for all."""
-    reads = card.architecture.channels
-    if card.channels != reads:
-        raise BrokenModel(f"{file} speaks of {card.channels} channels for a network that reads {reads}.")
-    for name in ("mean", "std"):
-        given = len(getattr(card.normalization, name))
-        if given not in (1, reads):
-            raise BrokenModel(f"{file} has {given} values of normalization.{name} for {reads} channels.")
 
 
 def load_weights(model: nn.Module, card: ModelCard, folder: Path, stem: str = MODEL) -> None:

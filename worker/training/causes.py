@@ -1,12 +1,11 @@
 """From an exception to the failure that a user reads. The traceback goes to the log; the code decides what follows."""
 
 import errno
-
-import torch.distributed as dist
+import sys
 
 from app.contract.failures import Failure, FailureCode, failure
-from worker.training import memory
 from worker.training.errors import RunFailure
+from worker.training.shortage import ran_out
 
 # Neither CUDA nor gloo has exception classes of its own for these; the texts are those of torch 2.11 to 2.13.
 _LOST_GPU = (
@@ -54,7 +53,7 @@ def distance(told: Failure) -> int:
 
 
 def _code(error: BaseException) -> tuple[FailureCode, str]:
-    if memory.ran_out(error):
+    if ran_out(error):
         return FailureCode.OUT_OF_MEMORY, ""
     if isinstance(error, OSError) and error.errno in _NO_PORT:
         return FailureCode.CRASHED, "The ranks have no port to meet at. "
@@ -71,9 +70,15 @@ def _code_of_torch(error: RuntimeError) -> tuple[FailureCode, str]:
         return FailureCode.LOST_GPU, ""
     if any(part in text for part in _PEER_GONE):
         return FailureCode.CRASHED, f"{PEER_LOST}. "
-    if isinstance(error, dist.DistError) or "gloo" in text:
+    if _is_of_collective(error) or "gloo" in text:
         return _code_of_collective(text)
     return FailureCode.INTERNAL, ""
+
+
+def _is_of_collective(error: RuntimeError) -> bool:
+    """Where torch was never loaded, the error is none of its own."""
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and isinstance(error, dist.DistError)
 
 
 def _code_of_collective(text: str) -> tuple[FailureCode, str]:

@@ -11,13 +11,10 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import torch
+from typing import Any, BinaryIO, ClassVar
 
 from app.contract.events import Phase
 from app.contract.faults import Point, reach
-from worker.training import parts
 
 STATE, PROGRESS, MANIFEST = "state.pt", "progress.json", "manifest.json"
 _PHASE_ORDER: dict[str, int] = {"baseline": 0, "training": 1}
@@ -59,6 +56,14 @@ class Snapshot:
     pruned: dict[str, Any] | None = None  # what pruning during training has made of the network: an `Applied`, as JSON
     part: dict[str, Any] = field(default_factory=dict)  # this rank's rows, where ranks divide the state: see `parts`
 
+    file: ClassVar[str] = STATE
+
+    def dump(self, file: BinaryIO) -> None:
+        """Write the tensors."""
+        import torch  # not by those who only look for checkpoints, or save another library's
+
+        torch.save(self.tensors, file)
+
 
 def save(snapshot: Snapshot, folder: Path, carried: Iterable[Path] = ()) -> dict[str, Any]:
     """Write a checkpoint under `folder`; returns its name, size and the manifest's hash. `carried` files go along."""
@@ -68,7 +73,7 @@ def save(snapshot: Snapshot, folder: Path, carried: Iterable[Path] = ()) -> dict
     remove(partial)
     partial.mkdir(parents=True)
     files = {path.name: _copy(path, partial / path.name) for path in carried}
-    files[STATE] = _write(partial / STATE, lambda file: torch.save(snapshot.tensors, file))
+    files[snapshot.file] = _write(partial / snapshot.file, snapshot.dump)
     progress = {"position": asdict(position), "identity": snapshot.identity, "rng": snapshot.rng}
     progress |= {"pruned": snapshot.pruned} if snapshot.pruned else {}
     files[PROGRESS] = _write(partial / PROGRESS, lambda file: file.write(json.dumps(progress).encode()))
@@ -96,6 +101,10 @@ def load(folder: Path) -> Snapshot:
 
     Of tensors that ranks had divided there are `parts.Pieces`.
     """
+    import torch
+
+    from worker.training import parts
+
     progress = json.loads((folder / PROGRESS).read_text("utf-8"))
     tensors = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     position = Position(**progress["position"])
@@ -135,9 +144,9 @@ def remove(folder: Path) -> None:
         shutil.rmtree(doomed)
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Path, names: str = ".*.partial") -> None:
     """Delete what was being written when the run ended. Call it when nobody writes there any more."""
-    for partial in folder.glob(".*.partial"):
+    for partial in folder.glob(names):
         shutil.rmtree(partial, ignore_errors=True)
 
 

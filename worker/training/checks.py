@@ -11,6 +11,7 @@ from app.contract.export import FILES, INT8_FILE
 from app.contract.report import ExportCheck
 from worker.training import reference
 from worker.training.card import MODEL, ModelCard
+from worker.training.measuring_files import logits_file
 from worker.training.normalization import Normalization
 from worker.training.notes import Tell
 from worker.training.reference import Logits, Reference
@@ -19,11 +20,6 @@ FEW_ALIKE = 0.9
 """Of the classes that an int8 file tells: below, a note says so. Whether its accuracy is enough is for gates to say."""
 
 FORMATS = {FILES["onnx"]: "onnx", FILES["torch_export"]: "torch_export", INT8_FILE: "onnx_int8"}
-
-
-def logits_file(run_dir: Path, file: str) -> Path:
-    """Where the program that ran a file leaves its logits."""
-    return run_dir / reference.FOLDER / f"{file}.npy"
 
 
 def checked(run_dir: Path, folder: Path, model: nn.Module, card: ModelCard, tell: Tell) -> list[ExportCheck]:

@@ -13,11 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from app.contract.plan import NetworkCost
-from app.contract.training import AdamW, Sgd, Training
+from app.contract.training import Training
 from worker.training import shapes
 from worker.training.alive import kept_for_backward, kept_inside, largest_step
 from worker.training.attached import Methods
 from worker.training.blocks import most_gathered
+from worker.training.moments import moments
 
 FP32_BYTES, HALF_BYTES = 4, 2
 COMPUTE_SHARE = {"fp64": 2.0, "fp32": 1.0, "auto": 1.0, "bf16": 0.5, "fp16": 0.5}
@@ -133,7 +134,7 @@ def _of_weights(model: nn.Module, training: Training, share: Share, each_bytes: 
     weights: its rows of all, what is gathered at a time, and what autocast keeps in 16 bits for the backward pass.
     """
     weights = sum(parameter.numel() for parameter in model.parameters())
-    copies = 2 + _moments(training) * share.moments + (training.ema is not None)
+    copies = 2 + moments(training) * share.moments + (training.ema is not None)
     if not share.gathers:
         return each_bytes * weights * (copies + (share.processes > 1))
     whole = each_bytes * most_gathered(model, let_go=share.gathers == "blocks")
@@ -150,14 +151,6 @@ def inference_memory_bytes(
 
 def _compute_share(training: Training, share: Share) -> float:
     return 0.5 if share.halved else COMPUTE_SHARE[training.precision]
-
-
-def _moments(training: Training) -> int:
-    match training.optimizer:
-        case AdamW():
-            return 2
-        case Sgd(momentum=momentum):
-            return 1 if momentum else 0
 
 
 def _stored_bytes(tensor: Tensor) -> int:

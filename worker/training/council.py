@@ -15,30 +15,17 @@ import torch
 
 from worker.training.board import Board
 from worker.training.distributed import Pending, Ranks
+from worker.training.rows import NON_FINITE_LIMIT, Diverging, Row, row_of
+
+__all__ = ["Council", "Decision", "Diverging", "Fetch", "Row"]
 
 INTERVAL_S = 1.0
 LONGEST_INTERVAL_STEPS = 1000
 SAVE_EVERY_S = 600.0
-NON_FINITE_LIMIT = 3
 
 # S = steps since the last council. A row is (sum of losses, right answers, samples) of one step, and behind it the sum
 # over the samples of each thing that methods of the loop publish: R values
 _FLAGS = 3
-
-
-class Diverging(Exception):
-    """The loss of several steps in a row was no finite number. Raised on every rank after the same step."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One optimizer step, summed over all ranks."""
-
-    step: int
-    loss: float  # mean over the global batch
-    accuracy: float
-    sums: tuple[float, float, float]
-    published: tuple[float, ...] = ()  # by methods of the loop; means over the global batch
 
 
 @dataclass(frozen=True)
@@ -147,16 +134,10 @@ class Council:
         return Decision(stop > 0, due > 0)
 
     def _learn(self, rows_SR: list[list[float]]) -> None:
-        rows = [_row(self._known + 1 + index, row) for index, row in enumerate(rows_SR)]
+        rows = [row_of(self._known + 1 + index, row) for index, row in enumerate(rows_SR)]
         self._known += len(rows)
         self.publish(rows)
         for row in rows:
             self.non_finite = 0 if math.isfinite(row.loss) else self.non_finite + 1
             if self.non_finite >= NON_FINITE_LIMIT:
                 raise Diverging(f"The loss of steps {row.step - NON_FINITE_LIMIT + 1} to {row.step} is {row.loss}.")
-
-
-def _row(step: int, sums: list[float]) -> Row:
-    loss_sum, right, samples, *published = sums
-    means = tuple(each / samples for each in published)
-    return Row(step, loss_sum / samples, right / samples, (loss_sum, right, samples), means)

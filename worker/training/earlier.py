@@ -4,11 +4,9 @@ the same data have seen."""
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from app.contract.compression import Distillation
-from app.contract.models import Checkpoint
 from app.contract.training import JobBaseline
-from app.contract.work import RunOrder, Split
-from worker.training import data, export
+from app.contract.work import RunOrder
+from worker.training import data, export, splits
 from worker.training.card import BrokenModel, ModelCard, read_card
 from worker.training.data import LoadedData, Outline
 from worker.training.errors import RunFailure, bad_spec
@@ -87,31 +85,8 @@ def _check_split(order: RunOrder) -> None:
 
 
 def split_warnings(order: RunOrder, found: Outline) -> Iterator[str]:
-    """Of networks that this job starts or learns from: whether they may have trained on what it validates with.
-
-    Only a warning: their data may have been others, with the same classes.
-    """
-    if not found.is_split:
-        return
-    spec = order.spec
-    if isinstance(spec.model, Checkpoint):
-        yield from _seen(spec.model.job, order.paths.model, order.model_split, order)
-    for method in spec.compression:
-        if isinstance(method, Distillation):
-            yield from _seen(method.job, order.paths.teacher, order.teacher_split, order)
-
-
-def _seen(job: str, path: str | None, theirs: Split | None, order: RunOrder) -> Iterator[str]:
-    ours = Split(seed=order.spec.training.seed, validation_fraction=order.spec.dataset.validation_fraction)
-    if path is None or theirs is None or theirs == ours:
-        return
-    known = read_card(Path(path)).dataset_sha256, order.paths.dataset_sha256
-    if None in known or len(set(known)) == 1:
-        yield (
-            f"{job} held out other images (training.seed {theirs.seed}, validation_fraction "
-            f"{theirs.validation_fraction:g}): if its data were these, its network has trained on images that this job "
-            "validates with, and accuracies come out too high. Use the same two values."
-        )
+    """See `splits`."""
+    return splits.warnings(order, found, lambda folder: read_card(folder).dataset_sha256)
 
 
 def _refused(code: str, why: str, order: RunOrder) -> RunFailure:

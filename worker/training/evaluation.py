@@ -1,7 +1,6 @@
 """Loss and accuracy on the validation images: each exactly once over all ranks, sums in fp64."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -11,14 +10,9 @@ from torch import nn
 from worker.training.distributed import Ranks
 from worker.training.memory import AsManyAsFit
 from worker.training.precision import Precision
+from worker.training.rows import Score
 
-
-@dataclass(frozen=True)
-class Score:
-    """Of one network on all validation images."""
-
-    loss: float
-    accuracy: float
+__all__ = ["Score", "evaluate", "row"]
 
 
 def row(loss: torch.Tensor, logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,6 @@ faster. `TRAINYARD_AUGMENT_ON=cpu` or `device` decides otherwise, for tests and 
 """
 
 import os
-from typing import Protocol
 
 import torch
 
@@ -14,6 +13,7 @@ from worker.training.augment import Pipeline, Plan
 from worker.training.batched import Part, sources
 from worker.training.batched.resident import Arrived, Resident
 from worker.training.images import Selection
+from worker.training.loader import Executor, Indices, Making
 from worker.training.recycled import Recycled
 
 # N = images in the batch, H W = height and width of what the network sees, C = channels
@@ -24,23 +24,6 @@ _BATCHES = 6  # whose memory is used again: three in the making, one that waits,
 _PIXELS_AT_ONCE = 1 << 22  # of the output: 84 images of 224 x 224. A tap takes about 100 bytes a pixel meanwhile
 
 
-class Making(Protocol):
-    """A batch under way."""
-
-    def add(self, start: int, images: Selection, plan: Plan) -> None:
-        """Some consecutive images, the first of which is number `start` of the batch. Called from several threads."""
-
-    def result(self) -> torch.Tensor:
-        """N x H x W x C, uint8, when all images were added. Does not wait for the device."""
-
-
-class Executor(Protocol):
-    """A way to make batches."""
-
-    def begin(self, count: int, channels: int) -> Making:
-        """A batch of `count` images."""
-
-
 def is_on(device: torch.device) -> bool:
     """Whether the device makes its batches. Raises ValueError for a setting that is neither of the two."""
     place = os.environ.get(VARIABLE) or ("device" if device.type == "cuda" else "cpu")
@@ -49,14 +32,21 @@ def is_on(device: torch.device) -> bool:
     return place == "device"
 
 
-def choose(pipeline: Pipeline, device: torch.device, resident: Resident | None = None) -> Executor:
+def choose(pipeline: Pipeline, device: torch.device, resident: Resident | None = None) -> Executor[torch.Tensor]:
     """The executor for a network on `device`. `resident`: images of the set that may stay there. Raises ValueError."""
     if is_on(device):
         return OnDevice(pipeline, device, resident)
     return OnHost(pipeline, pinned=device.type == "cuda")
 
 
-class OnHost:
+class _Labelled:
+    """Labels stay on the host until the batch is asked for."""
+
+    def labels(self, labels_N: Indices) -> torch.Tensor:
+        return torch.from_numpy(labels_N)
+
+
+class OnHost(_Labelled):
     """With OpenCV, image by image, in the threads that add them."""
 
     def __init__(self, pipeline: Pipeline, *, pinned: bool = False) -> None:
@@ -65,7 +55,7 @@ class OnHost:
         self._pinned = pinned
         self._memory = Recycled(_BATCHES)
 
-    def begin(self, count: int, channels: int) -> Making:
+    def begin(self, count: int, channels: int) -> Making[torch.Tensor]:
         """Batches lie on the host."""
         shape = (count, *self._size, channels)
         if self._pinned:  # torch uses page-locked memory again by itself
@@ -85,7 +75,7 @@ class _Filling:
         return self._images_NHWC
 
 
-class OnDevice:
+class OnDevice(_Labelled):
     """All images of a batch at once, in torch. Threads cut out what is read, the device does the rest."""
 
     def __init__(self, pipeline: Pipeline, device: torch.device, resident: Resident | None = None) -> None:
@@ -94,7 +84,7 @@ class OnDevice:
         self._device = device
         self._resident = resident
 
-    def begin(self, count: int, channels: int) -> Making:
+    def begin(self, count: int, channels: int) -> Making[torch.Tensor]:
         """Batches lie on the device."""
         return _Gathering(self._size, self._device, self._resident)
 

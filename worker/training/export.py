@@ -1,7 +1,6 @@
 """The trained network as files: `model.safetensors` and `model.json`, which together are enough to build it again."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from app.contract.events import ArtifactFile
 from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
 from worker.training import architecture
+from worker.training.artifact_files import described, write
 from worker.training.card import (
     BASELINE,
     DTYPES,
@@ -27,10 +27,10 @@ from worker.training.card import (
     read_card,
 )
 
-__all__ = ["BASELINE", "MODEL", "BrokenModel", "ModelCard", "Scaling", "card_of", "export", "probe", "rebuild"]
-
-_MEDIA_TYPES = {".json": "application/json", ".py": "text/x-python; charset=utf-8"}
-"""Of artifacts; those of networks are bytes."""
+__all__ = [
+    "BASELINE", "MODEL", "BrokenModel", "ModelCard", "Scaling", "card_of", "described", "export", "probe", "rebuild",
+    "write",
+]  # fmt: skip
 
 
 def card_of(
@@ -104,37 +104,3 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
         tensors[name] = flat.clone() if flat.data_ptr() in seen else flat
         seen.add(flat.data_ptr())
     return tensors
-
-
-def write(path: Path, data: bytes, media_type: str) -> ArtifactFile:
-    """Into a file beside it, synced, then renamed: after a crash there is the old file or the new one."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return _artifact(path, len(data), hashlib.sha256(data).hexdigest(), media_type)
-
-
-def described(path: Path) -> ArtifactFile:
-    """A file that is there already."""
-    media_type = _MEDIA_TYPES.get(path.suffix, "application/octet-stream")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return _artifact(path, path.stat().st_size, sha256, media_type)
-
-
-def _artifact(path: Path, size_bytes: int, sha256: str, media_type: str) -> ArtifactFile:
-    return ArtifactFile(
-        name=path.name,
-        path=f"{path.parent.name}/{path.name}",
-        size_bytes=size_bytes,
-        sha256=sha256,
-        media_type=media_type,
-    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.contract.distributed import passes
 from app.contract.export import FILES, INT8_FILE
-from app.contract.report import ClassChange, Latency, Measurement, Ratios
+from app.contract.report import ClassChange, Latency
 from app.contract.report import Stage as Listed
 from app.contract.training import TrainBaseline
 from app.contract.work import RunOrder
@@ -15,8 +15,11 @@ from worker.training.card import ModelCard
 from worker.training.errors import RunFailure
 from worker.training.measuring import ARTIFACTS, BEFORE
 from worker.training.onnx_network import OnnxNetwork
+from worker.training.ratios import plain, ratios
 from worker.training.scores import Score
 from worker.training.stages import FIRST, Stage, size_of
+
+__all__ = ["Figures", "plain", "ratios"]
 
 
 @dataclass(frozen=True)
@@ -140,20 +143,3 @@ class Figures:
             return known.get("training")
         is_trained = stage is self.networks[0] and isinstance(self.order.spec.baseline, TrainBaseline)
         return known.get("baseline") if is_trained else None
-
-
-def plain(stage: Listed) -> Measurement:
-    """What `before` and `after` say of a stage."""
-    return Measurement.model_validate({name: getattr(stage, name) for name in Measurement.model_fields})
-
-
-def ratios(before: Listed, after: Listed) -> Ratios:
-    """Latencies are compared where the same runtime ran both."""
-    p50_s = [{each.runtime: each.p50_s for each in stage.latency if each.batch_size == 1} for stage in (before, after)]
-    runtime = after.latency[0].runtime
-    return Ratios(
-        parameters=before.parameters / after.parameters,
-        macs=before.macs / after.macs,
-        file_bytes=before.file_bytes / after.file_bytes,
-        latency_p50=p50_s[0][runtime] / p50_s[1][runtime],
-    )

@@ -8,7 +8,10 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from app.contract.augment import counterpart
+from app.contract.failures import FailureCode
 from app.contract.job import JobSpec
+from worker.training.data import LoadedData
+from worker.training.errors import RunFailure
 
 _NO_PART = {"name", "labels", "priority", "distributed", "limits", "export", "gates", "start"}
 """What a resumed run may change: neither the numbers nor their order depend on it."""
@@ -26,6 +29,24 @@ def of_spec(spec: JobSpec) -> str:
         said.pop("evaluation", None)
     text = json.dumps(said, sort_keys=True, default=to_jsonable_python)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def of_run(spec: JobSpec, loaded: LoadedData) -> dict[str, str]:
+    """What a checkpoint must have in common with a run to be gone on from."""
+    said = {"spec": of_spec(spec), "data": loaded.sha256}
+    return said | ({"reductions": loaded.reductions} if loaded.reductions else {})
+
+
+def refuse_other(own: dict[str, str], other: dict[str, str]) -> None:
+    """Raise when a checkpoint is of another training or of data that has changed since."""
+    if other["spec"] != own["spec"]:
+        raise RunFailure(FailureCode.BAD_SPEC, "The checkpoint was made by another spec: use a new run folder.")
+    if other["data"] != own["data"]:
+        message = "The data set has changed since the checkpoint was made: start a new job."
+        raise RunFailure(FailureCode.BAD_DATASET, message)
+    if other.get("reductions") != own.get("reductions"):
+        message = "The checkpoint was made from these images at another size, by another version: start a new job."
+        raise RunFailure(FailureCode.BAD_SPEC, message)
 
 
 def _said(part: BaseModel) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,9 +62,18 @@ def launch(order: RunOrder) -> int:
         if causes.full_disk(error):
             return DISK_FULL
         raise
-    launch = Launch(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.processes))
+    kind = _kind(order)
+    launch = kind(order, run_dir, EventLog(run_dir / "events.jsonl"), Board(order.processes))
     with _stop_signals(launch.limits):
         return launch.to_the_end()
+
+
+def _kind(order: RunOrder) -> "type[Launch]":
+    if order.spec.framework == "torch":
+        return Launch
+    from worker.training.apart import ApartLaunch
+
+    return ApartLaunch
 
 
 @dataclass
@@ -184,13 +194,12 @@ class Launch:
 
     def _run_program(self, name: str, longest_s: float, command: list[str]) -> None:
         """See `measuring.Start`."""
+        children = [self._fork(name, self._body(command))]
+        Watch(children, self.events, self.limits, ends_s=time.monotonic() + longest_s).until_all_end()
 
-        def body(pipe: int) -> int:
-            os.set_inheritable(pipe, True)
-            os.execv(command[0], [str(pipe) if each == PIPE else each for each in command])
-
-        watch = Watch([self._fork(name, body)], self.events, self.limits, ends_s=time.monotonic() + longest_s)
-        watch.until_all_end()
+    def _body(self, command: list[str]) -> Callable[[int], int]:
+        """One of our programs needs no interpreter of its own: what it loads is loaded here."""
+        return _own_program(*command[1:]) if command[0] == "-m" else program(command)
 
     def _watch(self, children: list[Child], watchdog: Watchdog | None = None, planner: Child | None = None) -> None:
         Watch(children, self.events, self.limits, watchdog, planner).until_all_end()
@@ -238,6 +247,27 @@ def _rank_body(place: Place, number: int, door: socket.socket) -> Callable[[int]
     def body(pipe: int) -> int:
         door.close()  # the launcher's alone: a port that outlives it would keep clients waiting
         return work(place, number, pipe)
+
+    return body
+
+
+def _own_program(module: str, *arguments: str) -> Callable[[int], int]:
+    """The body of a child that runs a module's `main`; to load the libraries anew would take it 4 s."""
+
+    def body(pipe: int) -> int:
+        found: int = import_module(module).main([str(pipe) if each == PIPE else each for each in arguments])
+        return found
+
+    return body
+
+
+def program(command: list[str], *inherited: int) -> Callable[[int], int]:
+    """The body of a child that becomes `python COMMAND`, which may use these descriptors."""
+
+    def body(pipe: int) -> int:
+        for descriptor in (pipe, *inherited):
+            os.set_inheritable(descriptor, True)
+        os.execv(sys.executable, [sys.executable, *(str(pipe) if each == PIPE else each for each in command)])
 
     return body
 

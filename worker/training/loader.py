@@ -9,14 +9,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from worker.training.augment import Pipeline, Plan
-from worker.training.executors import Executor, Making, OnHost
 from worker.training.geometry import Array
 from worker.training.images import Images, Selection
 
@@ -30,12 +28,40 @@ _CHUNK = 32  # images that one thread takes at a time
 _PLANNED = 512  # images that are planned at once: 3 us each, where it is 20 for 32 at once
 
 
-class Batch(NamedTuple):
+Values = TypeVar("Values")
+"""What batches are made of: tensors of torch, or NumPy's arrays."""
+Values_co = TypeVar("Values_co", covariant=True)
+
+
+class Making(Protocol[Values_co]):
+    """A batch under way."""
+
+    def add(self, start: int, images: Selection, plan: Plan) -> None:
+        """Some consecutive images, the first of which is number `start` of the batch. Called from several threads."""
+
+    def result(self) -> Values_co:
+        """N x H x W x C, uint8, when all images were added. Does not wait for the device."""
+        ...
+
+
+class Executor(Protocol[Values_co]):
+    """A way to make batches."""
+
+    def begin(self, count: int, channels: int) -> Making[Values_co]:
+        """A batch of `count` images."""
+        ...
+
+    def labels(self, labels_N: Indices) -> Values_co:
+        """The labels of a batch, int64, on the host."""
+        ...
+
+
+class Batch(NamedTuple, Generic[Values]):
     """What the network is shown, before normalisation."""
 
-    images_NHWC: torch.Tensor
+    images_NHWC: Values
     """uint8."""
-    labels_N: torch.Tensor
+    labels_N: Values
     """int64."""
 
 
@@ -51,12 +77,12 @@ class _Planned(NamedTuple):
         return self.plan.result().part(slice(self.start + first, self.start + first + count))
 
 
-class _Begun(NamedTuple):
-    making: Making
-    labels_N: torch.Tensor
+class _Begun(NamedTuple, Generic[Values]):
+    making: Making[Values]
+    labels_N: Values
     parts: list[Future[None]]
 
-    def finished(self) -> Batch:
+    def finished(self) -> Batch[Values]:
         for part in self.parts:
             part.result()
         return Batch(self.making.result(), self.labels_N)
@@ -70,20 +96,20 @@ class _Begun(NamedTuple):
                 part.exception()
 
 
-class Loader:
+class Loader(Generic[Values]):
     """Makes batches of one set of images. The same for any number of threads and any size of batch."""
 
     def __init__(
-        self, images: Images, pipeline: Pipeline, threads: int = 1, *, executor: Executor | None = None
+        self, images: Images, pipeline: Pipeline, threads: int = 1, *, executor: Executor[Values] | None = None
     ) -> None:
         """`threads` read, and resample or cut; none is started before `start`, or the first batch is asked for.
 
-        `executor`: makes the batches; null: on the host.
+        `executor`: makes the batches; null: on the host, for torch.
         """
         self._threads = threads
         self._images = images
         self._pipeline = pipeline
-        self._executor = executor or OnHost(pipeline)
+        self._executor = executor or _for_torch(pipeline)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
         self.waited_s = 0.0
         """How long whoever takes the batches has waited for them, up to now."""
@@ -94,11 +120,11 @@ class Loader:
         for waiting in [self._pool.submit(together.wait) for _ in range(self._threads)]:
             waiting.result()
 
-    def train(self, epoch: int, batches: Iterable[Indices]) -> Iterator[Batch]:
+    def train(self, epoch: int, batches: Iterable[Indices]) -> Iterator[Batch[Values]]:
         """The batches of `epoch`, counted from 0, augmented. A failure to read is raised where its batch would come."""
         return self._ahead(batches, lambda sizes_N2, indices_N: self._pipeline.train_plan(sizes_N2, indices_N, epoch))
 
-    def evaluate(self, batches: Sequence[Indices]) -> Iterator[Batch]:
+    def evaluate(self, batches: Sequence[Indices]) -> Iterator[Batch[Values]]:
         """The batches at evaluation geometry."""
         return self._ahead(batches, lambda sizes_N2, _indices_N: self._pipeline.evaluation_plan(sizes_N2))
 
@@ -106,13 +132,13 @@ class Loader:
         """Stop the threads; iterators that are still open cannot go on."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def __enter__(self) -> "Loader":
+    def __enter__(self) -> "Loader[Values]":
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
 
-    def _ahead(self, batches: Iterable[Indices], plan_of: PlanOf) -> Iterator[Batch]:
+    def _ahead(self, batches: Iterable[Indices], plan_of: PlanOf) -> Iterator[Batch[Values]]:
         with closing(self._made(batches, plan_of)) as made:
             while True:
                 begun_s = time.perf_counter()
@@ -122,8 +148,8 @@ class Loader:
                     return
                 yield batch
 
-    def _made(self, batches: Iterable[Indices], plan_of: PlanOf) -> Generator[Batch, None, None]:
-        begun: deque[_Begun] = deque()
+    def _made(self, batches: Iterable[Indices], plan_of: PlanOf) -> Generator[Batch[Values], None, None]:
+        begun: deque[_Begun[Values]] = deque()
         try:
             for planned in self._planned(batches, plan_of):
                 begun.append(self._begin(planned))
@@ -143,7 +169,7 @@ class Loader:
             starts = np.cumsum([0, *map(len, several)]).tolist()
             yield from (_Planned(indices_N, plan, start) for indices_N, start in zip(several, starts, strict=False))
 
-    def _begin(self, planned: _Planned) -> _Begun:
+    def _begin(self, planned: _Planned) -> _Begun[Values]:
         indices_N = planned.indices_N
         making = self._executor.begin(len(indices_N), self._images.channels)
 
@@ -152,7 +178,13 @@ class Loader:
             making.add(start, Selection(self._images, part), planned.part(start, len(part)))
 
         parts = [self._pool.submit(add, start) for start in range(0, len(indices_N), _CHUNK)]
-        return _Begun(making, torch.from_numpy(self._images.labels_N[indices_N]), parts)
+        return _Begun(making, self._executor.labels(self._images.labels_N[indices_N]), parts)
+
+
+def _for_torch(pipeline: Pipeline) -> Any:
+    from worker.training.executors import OnHost
+
+    return OnHost(pipeline)
 
 
 def _together(batches: Iterable[Indices]) -> Iterator[list[Indices]]:

@@ -1,4 +1,5 @@
-"""The report: what the job ships, reloaded from its files in a clean process and measured beside what it came from.
+"""The report: what the job ships, reloaded from its files in a process that has trained nothing, and measured beside
+what it came from.
 
 `python -m worker.training.measure ORDER.json OUT.json PIPE` is that process; PIPE, a descriptor, hears of a failure.
 """
@@ -10,9 +11,9 @@ import torch
 from torch import nn
 
 from app.contract.export import FILES, INT8_FILE
-from app.contract.report import Latency, Report
+from app.contract.report import Report
 from app.contract.work import RunOrder
-from worker.training import checks, gates, machine, notes, side_process, stages, timing
+from worker.training import checks, gates, machine, notes, side_process, stages, turns
 from worker.training.card import ModelCard
 from worker.training.export import probe
 from worker.training.figures import Figures, plain, ratios
@@ -25,7 +26,7 @@ __all__ = ["ARTIFACTS", "artifacts", "main", "measured"]
 
 
 def measured(order: RunOrder, tell: Tell = silent) -> Report:
-    """The report of a finished run, measured in this process. Call it in a fresh one. Raises `RunFailure`."""
+    """The report of a finished run, measured in this process, which has run no operation. Raises `RunFailure`."""
     threads = machine.threads()
     run_dir = Path(order.paths.run_dir)
     folder = run_dir / ARTIFACTS
@@ -40,7 +41,7 @@ def measured(order: RunOrder, tell: Tell = silent) -> Report:
     onnx = {name: OnnxNetwork(path, threads) for name, path in paths.items() if path.exists()}
     figures = Figures(order, found, onnx, card)
     listed = figures.stages()
-    _tell_left_out(listed[-1].latency, tell)
+    turns.tell_left_out(listed[-1].latency, tell)
     return Report(
         before=plain(listed[0]),
         after=plain(listed[-1]),
@@ -53,14 +54,6 @@ def measured(order: RunOrder, tell: Tell = silent) -> Report:
         classes=figures.classes(),
         exports=exports,
     )
-
-
-def _tell_left_out(latency: list[Latency], tell: Tell) -> None:
-    for batch_size in timing.BUDGET_S.keys() - {each.batch_size for each in latency}:
-        message = (
-            f"Latencies of {batch_size} images at once are left out: they do not fit into memory, or take minutes."
-        )
-        tell("info", "latency_left_out", message, batch_size=batch_size)
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:

@@ -1,9 +1,8 @@
 """The phase `measuring`: other formats are written, each file is run by itself, and what ships is measured.
 
-Each step is a program of its own: it knows nothing but the files, and what it holds of memory or does wrong is its own.
+Each step is a process of its own: it knows nothing but the files, and what it holds of memory or does wrong is its own.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from app.contract.work import RunOrder
 from worker.training import formats, reference
 from worker.training.errors import RunFailure
 from worker.training.export import described
+from worker.training.measuring_files import ARTIFACTS
 
-ARTIFACTS = "artifacts"
 REPORT = "report.json"
 ORDER = "order.json"
 BEFORE = "before.onnx"
@@ -32,9 +31,14 @@ MEASURE_S = 6 * 3600.0
 """How long each step may take: tens of times what the largest of timm's networks take on one core."""
 
 _RUNNERS = {file: f"_run_{name}.py" for name, file in FILES.items()}
+_OWN = Path(formats.__file__).parent
+_FOLDERS = {FILES[name]: _OWN.parents[1] / "tensorflow" / "formats" for name in ("saved_model", "tflite")}  # type: ignore[index]
 
 Start = Callable[[str, float, list[str]], None]
-"""(name, longest time in seconds, command): runs `python COMMAND` to its end. Raises `RunFailure`, `Stopped`."""
+"""(name, longest time in seconds, command): runs `python COMMAND` to its end. Raises `RunFailure`, `Stopped`.
+
+`-m MODULE`, which has a `main`, is one of our programs; what runs a file alone comes with `-I`.
+"""
 
 
 def artifacts(run_dir: Path) -> list[ArtifactFile]:
@@ -65,18 +69,18 @@ class Measuring:
         formats.remove(self.run_dir / ARTIFACTS)
         made = formats.made_files(self.order.spec)
         if made:
-            self._python("convert", CONVERT_S, "-m", formats.__name__, str(self.run_dir / ORDER), PIPE)
+            self._python("convert", CONVERT_S, "-m", self._program("formats.__main__"), str(self.run_dir / ORDER), PIPE)
         reach(Point.CONVERTED_BEFORE_MEASURE)
         for file in made:
             self._run_alone(file)
         found, kept = self.run_dir / f".{REPORT}", self.run_dir / ARTIFACTS / REPORT
-        self._python("measure", MEASURE_S, "-m", _MEASURE, str(self.run_dir / ORDER), str(found), PIPE)
+        self._python("measure", MEASURE_S, "-m", self._program("measure"), str(self.run_dir / ORDER), str(found), PIPE)
         found.replace(kept)
         return Report.model_validate_json(kept.read_bytes())
 
     def _run_alone(self, file: str) -> None:
         """As its user would: isolated from this project's code, on the images of the reference."""
-        runner = Path(formats.__file__).with_name(_RUNNERS.get(file, "_run_onnx.py"))
+        runner = _FOLDERS.get(file, _OWN) / _RUNNERS.get(file, "_run_onnx.py")
         folder = self.run_dir / reference.FOLDER
         files = (self.run_dir / ARTIFACTS / file, folder / reference.IMAGES, folder / f"{file}.npy")
         name = f"run_{Path(file).stem}" if file == "model.int8.onnx" else f"run_{Path(file).suffix[1:]}"
@@ -89,11 +93,11 @@ class Measuring:
             message = f"{file} cannot be run outside of training: {reason}"
             raise RunFailure(FailureCode.EXPORT_FAILED, message) from failure
 
+    def _program(self, name: str) -> str:
+        return f"worker.{'training' if self.order.spec.framework == 'torch' else 'tensorflow'}.{name}"
+
     def _python(self, name: str, longest_s: float, *command: str) -> None:
-        self.start(name, longest_s, [sys.executable, *command])
-
-
-_MEASURE = "worker.training.measure"
+        self.start(name, longest_s, list(command))
 
 
 def _last_line(path: Path) -> str:

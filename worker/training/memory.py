@@ -5,7 +5,6 @@ So it says how many images it would try next and ends; the launcher starts all r
 last checkpoint. The batch stays what it is: gradients of its pieces are added up.
 """
 
-import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,33 +15,9 @@ from torch import nn
 
 from app.contract.failures import FailureCode
 from worker.training.errors import RunFailure
+from worker.training.shortage import TooLarge, ran_out
 
-# Only CUDA's allocator has an exception class for it; the other texts are those of torch 2.11 to 2.13, C++ and OpenCV.
-_TEXTS = (
-    "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc",
-    "alloc_failed", "insufficient memory",
-)  # fmt: skip
-_NO_ROOM_FOR_CODE = "could not create a primitive"
-"""All that oneDNN says when there is no memory for a kernel's machine code; what it cannot compute, it names."""
-
-
-class TooLarge(RunFailure):
-    """A step does not fit into memory; with at most `smaller` images at a time it may."""
-
-    def __init__(self, message: str, smaller: int) -> None:
-        super().__init__(FailureCode.OUT_OF_MEMORY, message)
-        self.smaller = smaller
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether memory, of the device or of the host, was too little."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    native = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
-    text = str(error).lower()
-    return native and (text == _NO_ROOM_FOR_CODE or any(part in text for part in _TEXTS))
+__all__ = ["AsManyAsFit", "MicroBatch", "TooLarge", "least_images", "ran_out", "smaller_of"]
 
 
 def least_images(network: nn.Module) -> int:

@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from worker.training import pairing
 from worker.training.augment import Pipeline
-from worker.training.blend import Blend
+from worker.training.pairing import Indices
 
 # N = samples of this rank in a step, R = these and the partners from elsewhere, K = classes
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,8 @@ class Partners:
         return (Partners(labels_M, weights_M) for labels_M, weights_M in both)
 
 
-@dataclass(frozen=True)
-class Mix:
-    """How one share of a step is mixed."""
-
-    reading_R: Indices
-    """What must be loaded: the share's samples, then the partners that are not among them."""
-    places_N: Indices
-    """Where in `reading` the partner of each of the share's samples stands."""
-    blend: Blend
+class Mix(pairing.Mix):
+    """How one share of a step is mixed, and the doing of it."""
 
     def mixed(self, images_RCHW: torch.Tensor, labels_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Partners]:
         """Of what was read, the share's images mixed, their own labels, and their partners'.
@@ -100,8 +91,5 @@ def _inside(starts_N: torch.Tensor, lengths_N: torch.Tensor, size: int) -> torch
 
 def plan(pipeline: Pipeline, share_N: Indices, partners: Indices, epoch: int) -> Mix:
     """How the samples of a share are mixed in `epoch`, from 0. `partners`: those of all samples, by sample."""
-    blend = pipeline.blend(share_N, epoch)
-    wanted_N = np.where(blend.weights_N < 1, partners[share_N], share_N)
-    reading_R = np.concatenate([share_N, np.setdiff1d(wanted_N, share_N)])
-    order_R = np.argsort(reading_R)
-    return Mix(reading_R, order_R[np.searchsorted(reading_R, wanted_N, sorter=order_R)], blend)
+    planned = pairing.plan(pipeline, share_N, partners, epoch)
+    return Mix(planned.reading_R, planned.places_N, planned.blend)

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.contract.events import EpochEnded, Metrics, Phase, Progress, Progressed
-from worker.training.council import Row
-from worker.training.evaluation import Score
 from worker.training.events import Reporter
+from worker.training.rows import Row, Score
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from worker.training import parts
-from worker.training.checkpoint import Snapshot, remove
+from worker.training.checkpoint import Snapshot, remove, remove_unfinished
 from worker.training.distributed import Ranks
 from worker.training.events import Reporter
 from worker.training.saver import Saver
@@ -34,8 +34,11 @@ class PartSaver(Saver):
     def __init__(self, run_dir: Path, reporter: Reporter, rank: int, world: int) -> None:
         super().__init__(run_dir, reporter)
         self._rank, self._world = rank, world
+        self._number = 0  # of the checkpoint being written: a step can be saved twice, at the end of an epoch
+        remove_unfinished(self._folder, f".*.{rank}.partial")  # a run by hand that was killed goes on in its folder
 
     def _write(self, snapshot: Snapshot, is_best: bool, carried: list[Path]) -> None:
+        self._number += 1
         finished = [self._finished(snapshot, rank) for rank in range(self._world)]
         _write_part(finished[self._rank], snapshot.part)
         if self._rank:
@@ -48,7 +51,8 @@ class PartSaver(Saver):
     def _finished(self, snapshot: Snapshot, rank: int) -> Path:
         """Where a rank's part lies until rank 0 takes it: removed with what is unfinished, if it never does."""
         position = snapshot.position
-        return self._folder / f".{position.phase}-{position.step:08d}.{rank}.partial" / parts.file_name(rank)
+        name = f".{position.phase}-{position.step:08d}.{self._number}.{rank}.partial"
+        return self._folder / name / parts.file_name(rank)
 
 
 def _write_part(path: Path, part: dict[str, Any]) -> None:

@@ -107,6 +107,11 @@ def laid_out(saved: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like, dtype=saved.dtype, device="cpu", requires_grad=False).copy_(saved)
 
 
+def kept(saved: Tensor | Pieces, like: Tensor) -> Tensor:
+    """What this rank keeps of a saved tensor, on the CPU, in memory of its own: rows cut from a whole would hold it."""
+    return laid_out(share(saved, like), own(like))
+
+
 def whole_moments(saved: Mapping[str, Any], weights: Iterable[Tensor]) -> dict[str, Any]:
     """The state of an optimizer of whole `weights`, in their order, with whole moments laid out as they are."""
     state = {number: dict(moments) for number, moments in saved["state"].items()}

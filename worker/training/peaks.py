@@ -5,10 +5,10 @@ import logging
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from worker.training.distributed import Ranks
+if TYPE_CHECKING:
+    import torch
 
 FILE = "peaks.json"
 _RESET_PEAK = "5"  # proc(5), clear_refs: sets VmHWM back to what is used now
@@ -16,23 +16,23 @@ _RESET_PEAK = "5"  # proc(5), clear_refs: sets VmHWM back to what is used now
 log = logging.getLogger(__name__)
 
 
-def begin(device: torch.device) -> None:
-    """From now on a new peak is measured."""
-    if device.type == "cuda":
+def begin(device: "torch.device | None") -> None:
+    """From now on a new peak is measured. Null: of the process, whatever trains on whatever device."""
+    if device is not None and device.type == "cuda":
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
         return
     with suppress(OSError):  # not allowed in some containers: then the peak is that of the whole process
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
 
 
-def note(run_dir: Path, phase: str, ranks: Ranks) -> None:
-    """Keep the first rank's peak since `begin` for the report. To be called where steps were made since then: a run
-    that goes on from the end of a phase only loads what it trained, which tells nothing of training.
+def note(run_dir: Path, phase: str, device: "torch.device | None") -> None:
+    """Keep the peak since `begin` for the report. For the first rank, where steps were made since then: a run that goes
+    on from the end of a phase only loads what it trained, which tells nothing of training.
     """
-    if ranks.rank:
-        return
     known = read(run_dir)
-    known[phase] = _peak_bytes(ranks.device)
+    known[phase] = _peak_bytes(device)
     (run_dir / FILE).write_text(json.dumps(known), encoding="utf-8")
 
 
@@ -42,8 +42,10 @@ def read(run_dir: Path) -> dict[str, int]:
     return dict(json.loads(path.read_bytes())) if path.exists() else {}
 
 
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
+def _peak_bytes(device: "torch.device | None") -> int:
+    if device is not None and device.type == "cuda":
+        import torch
+
         return int(torch.cuda.max_memory_reserved(device))
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"), re.MULTILINE)
     return int(found[1]) * 1024 if found else 0

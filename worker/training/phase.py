@@ -38,12 +38,13 @@ from worker.training.compression import Scene, scene_of
 from worker.training.council import Council, Diverging, Row
 from worker.training.errors import RunFailure
 from worker.training.evaluation import Score, evaluate
+from worker.training.finite import all_finite
 from worker.training.loop import Trainee, settle, train_epoch
 from worker.training.memory import MicroBatch, least_images
 from worker.training.narrator import Narrator
 from worker.training.networks import Beginning, begin
-from worker.training.saver import all_finite
-from worker.training.site import Site, StopRun
+from worker.training.run_place import StopRun
+from worker.training.site import Site
 from worker.training.verdicts import Verdicts
 
 ROLLBACK_LIMIT = 2

@@ -5,18 +5,15 @@ Networks are built without memory where they start from random weights, and run 
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from app.contract.augment import RandomCrop, Resize
 from app.contract.compression import IN_LOOP, DepthwiseSeparable
-from app.contract.data import Builtin
 from app.contract.distributed import passes, synchronises
 from app.contract.job import JobSpec
-from app.contract.plan import Computing, LayerChange, NetworkCost, Plan
+from app.contract.plan import Computing, LayerChange, Plan
 from app.contract.work import RunOrder
 from worker.training import (
     answers,
@@ -24,24 +21,19 @@ from worker.training import (
     causes,
     compiling,
     cost,
+    crops,
     data,
     earlier,
     expected_memory,
     formats,
     models,
-    sampling,
     shapes,
     sharing,
 )
 from worker.training.compressing import outcomes
-from worker.training.data import Outline
 from worker.training.errors import bad_spec
+from worker.training.plan_steps import Steps, average_warnings, cost_warnings
 from worker.training.precision import expected, refuse_unsupported
-
-MOST_IMAGES_MEASURED = 20_000
-"""Up to so many images a plan reads all sizes, to see whether a crop fits them."""
-MOST_LEFT_OF_THE_BEGINNING = 0.01
-"""Share of the initial weights in a moving average from which on a plan warns."""
 
 
 def make_plan(order: RunOrder) -> Plan:
@@ -51,7 +43,7 @@ def make_plan(order: RunOrder) -> Plan:
     outline = data.outline(order)
     earlier.check(order, outline)
     earlier.check_whole(order)
-    crop_warnings = list(_crop_problems(order, outline))
+    crop_warnings = list(crops.problems(order, outline))
     network = models.sketch(order, outline.classes)
     channels = architecture.of(network).channels
     _refuse_other_outputs(network, channels, spec, len(outline.classes))
@@ -60,7 +52,7 @@ def make_plan(order: RunOrder) -> Plan:
     compressed = partial(
         outcomes, network, spec.compression, spec.image_size, channels, spec.training.seed, notes.append
     )
-    steps = _Steps(outline.train_images, spec.training.batch_size, order.processes, passes(spec.distributed))
+    steps = Steps(outline.train_images, spec.training.batch_size, order.processes, passes(spec.distributed))
     computing = _computing(order, steps.count)
     begun = compressed("before training")
     memory_bytes = expected_memory.of_training(network, order, outline.classes, steps.largest_share)
@@ -91,10 +83,10 @@ def make_plan(order: RunOrder) -> Plan:
             *crop_warnings,
             *earlier.split_warnings(order, outline),
             *steps.warnings(),
-            *_average_warnings(spec, steps.count),
+            *average_warnings(spec, steps.count),
             *_layer_warnings(spec, layers, models.starts_from_weights(order)),
             *notes,
-            *_cost_warnings(before, after),
+            *cost_warnings(before, after),
             *sharing.warnings(network, order),
             *_map_warnings(network, channels, spec),
             *formats.refuse_impossible(spec, after.weights_bytes, outline.train_images),
@@ -102,49 +94,11 @@ def make_plan(order: RunOrder) -> Plan:
     )
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """How the training images are divided into steps and ranks."""
-
-    images: int
-    batch_size: int
-    processes: int
-    passes: int = 1
-
-    @property
-    def count(self) -> int:
-        return sampling.steps_per_epoch(self.images, self.batch_size, self.processes)
-
-    @property
-    def largest_share(self) -> int:
-        """Most images that one process has at once."""
-        return sampling.largest_share(self.images, self.batch_size, self.processes, self.passes)
-
-    @property
-    def smallest_share(self) -> int:
-        """Fewest images that one process has at once."""
-        return sampling.smallest_share(self.images, self.batch_size, self.processes, self.passes)
-
-    def warnings(self) -> Iterator[str]:
-        if self.images < self.batch_size:
-            yield (
-                f"The batch of {self.batch_size} is larger than the data: "
-                f"each epoch is one step of {self.images} images."
-            )
-
-
 def _computing(order: RunOrder, steps_per_epoch: int) -> Computing:
     """Raises `bad_spec` when what was asked for cannot be done on this worker."""
     choice = compiling.choose(order.spec, order.device_kind, steps_per_epoch)
     precision = expected(order.spec.training.precision, order.device_kind)
     return Computing(precision=precision, compiled=choice.compiled, reason=choice.reason)
-
-
-def _average_warnings(spec: JobSpec, steps_per_epoch: int) -> Iterator[str]:
-    ema = spec.training.ema
-    left = ema.share_left(spec.training.epochs * steps_per_epoch) if ema else 0.0
-    if left > MOST_LEFT_OF_THE_BEGINNING:
-        yield f"The moving average will still hold {left:.0%} of the initial weights: lower decay, or set warmup."
 
 
 def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, classes: int) -> None:
@@ -159,7 +113,7 @@ def _refuse_other_outputs(network: nn.Module, channels: int, spec: JobSpec, clas
             raise bad_spec("/model/name", detail, "not_a_classifier")
 
 
-def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, steps: _Steps) -> None:
+def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, steps: Steps) -> None:
     """Batch normalisation cannot train on one value a channel: one image whose feature map is 1x1."""
     images, synchronised = steps.smallest_share, synchronises(spec.distributed)
     try:
@@ -173,32 +127,6 @@ def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, step
         raise bad_spec("/training/batch_size", detail, "too_small") from error
 
 
-def _crop_problems(order: RunOrder, outline: Outline) -> Iterator[str]:
-    """A pad-and-crop of the images as they are: refused when it fits none of them, a warning when it fits only some.
-
-    For built-in sets, and behind a resize, the contract has checked it.
-    """
-    sized = [each for each in enumerate(order.spec.augment) if isinstance(each[1], RandomCrop | Resize)]
-    if not sized or isinstance(order.spec.dataset, Builtin):
-        return
-    index, crop = sized[0]
-    if not isinstance(crop, RandomCrop) or crop.scale is not None:
-        return
-    if outline.train_images > MOST_IMAGES_MEASURED:
-        yield f"Whether all {outline.train_images} images are as large as the crop was not checked."
-        return
-    sizes_N2 = data.load(order).train.sizes_N2
-    small = int(((sizes_N2 + 2 * crop.padding) < crop.size).any(axis=1).sum())
-    if small == len(sizes_N2):
-        detail = (
-            f"A crop of {crop.size[0]}x{crop.size[1]} does not fit any image, padded by {crop.padding}: "
-            "put a resize before it, raise padding, or give scale to make size the output size."
-        )
-        raise bad_spec(f"/augment/{index}/size", detail, "larger_than_image")
-    if small:
-        yield f"{small} of {len(sizes_N2)} images are smaller than the crop, and are padded further."
-
-
 def _layer_warnings(spec: JobSpec, layers: list[LayerChange], trained: bool) -> Iterator[str]:
     for method in dict.fromkeys(each.kind for each in spec.compression if not isinstance(each, IN_LOOP)):
         statuses = [each.status for each in layers if each.method == method]
@@ -209,11 +137,6 @@ def _layer_warnings(spec: JobSpec, layers: list[LayerChange], trained: bool) -> 
     split = sum(each.status == "changed" and each.method in drawn for each in layers)
     if trained and split:
         yield f"depthwise_separable gives {split} layers with trained weights new, random ones; init svd keeps them."
-
-
-def _cost_warnings(before: NetworkCost, after: NetworkCost) -> Iterator[str]:
-    if after.parameters > before.parameters:
-        yield "The compression makes this network larger: its layers are too narrow for it."
 
 
 def _map_warnings(network: nn.Module, channels: int, spec: JobSpec) -> Iterator[str]:

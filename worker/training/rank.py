@@ -15,7 +15,8 @@ from worker.training.events import Reporter
 from worker.training.memory import TooLarge
 from worker.training.processes import STOPPED, STOPPED_UNSAVED
 from worker.training.run import run
-from worker.training.site import Start, StopRun
+from worker.training.run_place import StopRun
+from worker.training.site import Start
 
 log = logging.getLogger(__name__)
 

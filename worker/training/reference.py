@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from app.contract.failures import FailureCode
-from worker.training import normalization
 from worker.training.errors import RunFailure
-from worker.training.normalization import Normalization
+from worker.training.fitting import Normalization
+
+if TYPE_CHECKING:  # what is kept and compared is NumPy's: both libraries' networks are
+    import torch
+    from torch import nn
 
 # N = images, H W = height and width, C = channels, K = classes
 
@@ -50,14 +52,18 @@ def chosen(images: int) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, images - 1, min(images, MOST_IMAGES)).astype(np.int64))
 
 
-def keep(run_dir: Path, network: nn.Module, scaling: Normalization, images_NHWC: torch.Tensor) -> None:
+def keep(run_dir: Path, network: "nn.Module", scaling: Normalization, images_NHWC: "torch.Tensor") -> None:
     """Ask the trained network, on the CPU, and write its answers. Raises `diverged` when they are no numbers."""
-    logits_NK = answers(network, scaling, images_NHWC)
+    write(run_dir, images_NHWC.numpy(), answers(network, scaling, images_NHWC))
+
+
+def write(run_dir: Path, images_NHWC: npt.NDArray[np.uint8], logits_NK: Logits) -> None:
+    """Keep what the trained network answered. Raises `diverged` when it is no numbers."""
     if not np.isfinite(logits_NK).all():
         message = "The trained network answers validation images with values that are not finite."
         raise RunFailure(FailureCode.DIVERGED, message)
     (run_dir / FOLDER).mkdir(exist_ok=True)
-    np.save(run_dir / FOLDER / IMAGES, images_NHWC.numpy())
+    np.save(run_dir / FOLDER / IMAGES, images_NHWC)
     np.save(run_dir / FOLDER / LOGITS, logits_NK)
 
 
@@ -67,13 +73,17 @@ def read(run_dir: Path) -> Reference:
     return Reference(np.load(folder / IMAGES, allow_pickle=False), np.load(folder / LOGITS, allow_pickle=False))
 
 
-@torch.no_grad()
-def answers(network: nn.Module, scaling: Normalization, images_NHWC: torch.Tensor) -> Logits:
+def answers(network: "nn.Module", scaling: Normalization, images_NHWC: "torch.Tensor") -> Logits:
     """The logits of a network, in its own precision and on its own device. Its mode comes back unchanged."""
+    import torch
+
+    from worker.training import normalization
+
     was_training, weight = network.training, next(network.parameters())
     network.eval()
     parts: Sequence[torch.Tensor] = images_NHWC.split(_PIECE)
-    logits = [network(normalization.apply(part.to(weight.device), scaling, weight.dtype)).cpu() for part in parts]
+    with torch.no_grad():
+        logits = [network(normalization.apply(part.to(weight.device), scaling, weight.dtype)).cpu() for part in parts]
     network.train(was_training)
     return torch.cat(logits).double().numpy()
 

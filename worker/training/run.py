@@ -5,9 +5,8 @@ from pathlib import Path
 
 from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
-from app.contract.report import Trained
 from app.contract.work import RunOrder
-from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference, whole
+from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference, skipped, whole
 from worker.training.board import Board
 from worker.training.card import BASELINE, MODEL, Scaling
 from worker.training.distributed import Ranks
@@ -41,8 +40,8 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
             peaks.begin(ranks.device)
             trainee = phase.train(site, name, start.checkpoint if name == begun else None)
             reach(Point.TRAINED_BEFORE_EXPORT)
-            if trainee.position.step > (begun_at if name == begun else 0):
-                peaks.note(run_dir, name, ranks)
+            if ranks.rank == 0 and trainee.position.step > (begun_at if name == begun else 0):
+                peaks.note(run_dir, name, ranks.device)
             _export(site, name, trainee)
     finally:
         material.close()
@@ -71,28 +70,16 @@ def _export(site: Site, name: Phase, trainee: Trainee) -> None:
     material = site.material
     scaling = Scaling(mean=tuple(material.scaling.mean), std=tuple(material.scaling.std))
     card = export.card_of(network, site.order, material.loaded.classes, scaling, material.loaded.sha256)
-    card = card.model_copy(update={"trained": _trained(site, trainee)})
+    is_best, averaged = trainee.best is not None, trainee.average is not None
+    trained = site.trained(trainee.position, is_best=is_best, averaged=averaged)
+    card = card.model_copy(update={"trained": trained})
     export.export(network, card, site.artifacts, BASELINE if name == "baseline" else MODEL)
     if name == "training":
         reference.keep(site.run_dir, network, material.scaling, material.some_validation_images())
-
-
-def _trained(site: Site, trainee: Trainee) -> Trained:
-    position, training = trainee.position, site.order.spec.training
-    return Trained(
-        epochs=position.epoch,
-        planned_epochs=training.epochs,
-        stopped_early=position.stopped_early,
-        exported_epoch=position.best_epoch if trainee.best is not None else position.epoch,
-        averaged=trainee.average is not None,
-    )
 
 
 def _tell_data(site: Site) -> None:
     loaded = site.material.loaded
     counts = {"train_images": len(loaded.train), "validation_images": len(loaded.validation)}
     site.reporter.send(DataRead, dataset_sha256=loaded.sha256, **counts)
-    if loaded.refused_count:
-        files = [f"{each.name}: {each.reason}" for each in loaded.refused]
-        message = f"{loaded.refused_count} files cannot be trained on and are skipped: {'; '.join(files[:10])}"
-        site.reporter.send(Noted, level="warning", code="files_skipped", message=message[:4000], data={"files": files})
+    skipped.tell(site.reporter, loaded)

@@ -1,7 +1,6 @@
 """Where a rank works: its order, its fellow ranks, its material, and its ways to report and to save."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +8,15 @@ from typing import Any
 import torch
 
 from app.contract.events import Phase
-from app.contract.failures import FailureCode
-from app.contract.training import TrainBaseline
 from app.contract.work import RunOrder
 from worker.training import identity
 from worker.training.board import Board
 from worker.training.checkpoint import Snapshot
 from worker.training.distributed import Ranks
-from worker.training.errors import RunFailure
 from worker.training.events import Reporter
 from worker.training.material import Material
 from worker.training.narrator import Pace
+from worker.training.run_place import RunPlace
 from worker.training.saver import Saver
 
 
@@ -31,16 +28,8 @@ class Start:
     micro_batch: int | None = None
 
 
-class StopRun(Exception):
-    """All ranks agreed to stop after the same step. `saved`: a checkpoint of that step is durable."""
-
-    def __init__(self, *, saved: bool) -> None:
-        super().__init__()
-        self.saved = saved
-
-
 @dataclass
-class Site:
+class Site(RunPlace):
     """Of one rank, for the whole run."""
 
     order: RunOrder
@@ -53,37 +42,17 @@ class Site:
     micro_batch: int | None = None  # most images at a time, for every network of the run
 
     @property
-    def phases(self) -> list[Phase]:
-        """The networks that are trained, in order."""
-        return ["baseline", "training"] if isinstance(self.order.spec.baseline, TrainBaseline) else ["training"]
-
-    @property
-    def artifacts(self) -> Path:
-        """What the job leaves to its user."""
-        return self.run_dir / "artifacts"
-
-    @property
     def identity(self) -> dict[str, str]:
         """What a checkpoint must have in common with this run to be gone on from."""
-        said = {"spec": identity.of_spec(self.order.spec), "data": self.material.loaded.sha256}
-        reductions = self.material.loaded.reductions
-        return said | ({"reductions": reductions} if reductions else {})
+        return identity.of_run(self.order.spec, self.material.loaded)
 
     def refuse_other(self, other: dict[str, str]) -> None:
         """Raise when a checkpoint is of another training or of data that has changed since."""
-        if other["spec"] != self.identity["spec"]:
-            raise RunFailure(FailureCode.BAD_SPEC, "The checkpoint was made by another spec: use a new run folder.")
-        if other["data"] != self.identity["data"]:
-            message = "The data set has changed since the checkpoint was made: start a new job."
-            raise RunFailure(FailureCode.BAD_DATASET, message)
-        if other.get("reductions") != self.identity.get("reductions"):
-            message = "The checkpoint was made from these images at another size, by another version: start a new job."
-            raise RunFailure(FailureCode.BAD_SPEC, message)
+        identity.refuse_other(self.identity, other)
 
     def pace(self, phase: Phase) -> Pace:
         """How much of the run lies before a phase."""
-        epochs, steps = self.order.spec.training.epochs, self.material.steps_per_epoch
-        return Pace(epochs * len(self.phases), steps, self.phases.index(phase) * epochs * steps)
+        return self.pace_of(phase, self.material.steps_per_epoch)
 
     def tick(self) -> None:
         """Give a sign of life."""
@@ -107,7 +76,7 @@ class Site:
     def save(self, snapshot: Snapshot, *, is_best: bool) -> None:
         """Write a checkpoint in the background, with what earlier phases left: a new attempt has another folder."""
         if self.saver:
-            self.saver.save(snapshot, is_best=is_best, carried=sorted(self.artifacts.glob("baseline.*")))
+            self.saver.save(snapshot, is_best=is_best, carried=self.carried)
 
     def newest_checkpoint(self, phase: Phase) -> Path | None:
         """What rank 0 wrote last in this attempt, the same answer on every rank."""
@@ -118,6 +87,4 @@ class Site:
     def take_over(self, checkpoint: Path) -> None:
         """Fetch what earlier phases left from the checkpoint that the run goes on from."""
         if self.ranks.rank == 0:
-            self.artifacts.mkdir(exist_ok=True)
-            for path in checkpoint.glob("baseline.*"):
-                shutil.copyfile(path, self.artifacts / path.name)
+            self.fetch_carried(checkpoint)

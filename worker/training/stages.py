@@ -21,6 +21,7 @@ from worker.training import architecture, earlier, models
 from worker.training.architecture import Applied
 from worker.training.card import BASELINE, DTYPES, MODEL, ModelCard, read_card
 from worker.training.export import rebuild, tensors_of
+from worker.training.stage_names import stage_names
 
 FIRST = ("baseline", "uncompressed")
 """Names of stages behind no method."""
@@ -66,13 +67,6 @@ def stages(order: RunOrder, folder: Path) -> list[Stage]:
     shipped = replace(last, model=model, card=card, size=size_of(folder / f"{MODEL}.safetensors"))
     compared = [before(order, folder, card)] if isinstance(order.spec.baseline, JobBaseline) else []
     return [*compared, *found, shipped]
-
-
-def stage_names(methods: Sequence[Compression]) -> list[str]:
-    """The kinds; from the second time on with a number."""
-    kinds = [each.kind for each in methods]
-    times = [kinds[: index + 1].count(kind) for index, kind in enumerate(kinds)]
-    return [f"{kind}#{time}" if time > 1 else kind for kind, time in zip(kinds, times, strict=True)]
 
 
 def before(order: RunOrder, folder: Path, card: ModelCard) -> Stage:

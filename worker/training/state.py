@@ -40,11 +40,11 @@ def snapshot(site: Site, trainee: Trainee, *, is_best: bool) -> Snapshot:
 def restore(site: Site, trainee: Trainee, tensors: dict[str, Any]) -> None:
     """Put what was saved of a training, but for its weights, into a trainee like the one that it was of."""
     trainee.methods.load(tensors.get("methods", {}))
-    moments, weights = (
-        tensors["optimizer"],
-        (each for group in trainee.optimizer.param_groups for each in group["params"]),
-    )
-    trainee.optimizer.load_state_dict(moments if site.ranks.sharded else parts.whole_moments(moments, weights))
+    moments = tensors["optimizer"]
+    if not site.ranks.sharded:
+        weights = (each for group in trainee.optimizer.param_groups for each in group["params"])
+        moments = parts.whole_moments(moments, weights)
+    trainee.optimizer.load_state_dict(moments)
     memories = tensors.get("ranks", [])
     if len(memories) == site.ranks.world:
         site.ranks.recall(memories[site.ranks.rank])
@@ -53,7 +53,7 @@ def restore(site: Site, trainee: Trainee, tensors: dict[str, Any]) -> None:
     best = tensors.get("best") if site.saver else None
     if best is not None:
         living = trainee.network.state_dict()
-        trainee.best = {name: parts.share(saved, living[name]) for name, saved in best.items()}
+        trainee.best = {name: parts.kept(saved, living[name]) for name, saved in best.items()}
 
 
 def _divided(trainee: Trainee, optimizer: dict[str, Any], copied: dict[str, Any]) -> list[parts.Place]:

@@ -7,8 +7,8 @@ from app.contract.events import Noted
 from app.contract.job import JobSpec
 from app.contract.options import EarlyStopping, Watched, first_comparable_epoch
 from worker.training.checkpoint import Position
-from worker.training.evaluation import Score
 from worker.training.events import Reporter
+from worker.training.rows import Score
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class Keeper(threading.Thread):
         """One parent, from its start to its end. Whether it has served, and ended as it should."""
         process = self._start()
         try:
+            self._note_of_it.write_text(processes.identity(process.pid).model_dump_json())
             if not self._ready_in_time(process):
                 return False
             log.info("runs are forked from a warm parent: process %d", process.pid)
@@ -107,7 +108,7 @@ class Keeper(threading.Thread):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
         with output.open("ab") as file:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [*COMMAND, str(self._path), program, str(os.getpid()), *span, title.ROOM],
                 env=environment.for_run("cpu", [], None) | settings.cache_environment,
                 stdin=subprocess.DEVNULL,
@@ -115,8 +116,6 @@ class Keeper(threading.Thread):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._note_of_it.write_text(processes.identity(process.pid).model_dump_json())
-        return process
 
     def _ready_in_time(self, process: "subprocess.Popen[bytes]") -> bool:
         deadline = time.monotonic() + LOAD_S

@@ -11,8 +11,8 @@ class Distillation(Spec):
     """Learn from a teacher's answers beside the labels (arXiv 1503.02531).
 
     The loss is (1 - w) CE + w T^2 KL(teacher || student), both softened by the temperature T. The teacher is the
-    network that an earlier, succeeded job ended with; it sees the same images, mixed ones too, normalised as it was
-    trained.
+    network that an earlier job ended with, one that succeeded or missed a gate; it sees the same images, mixed ones
+    too, normalised as it was trained.
     A `baseline` that is trained first learns without it.
     """
 

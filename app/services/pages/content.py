@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.contract.comparison import ComparedJob
 from app.contract.failures import Failure
 from app.contract.plan import LayerChange
-from app.contract.report import Report
+from app.contract.report import Machine, Report
 from app.contract.states import JobState
 from app.services import comparing, metrics
 from app.services.job_view import existing
@@ -63,10 +63,15 @@ def _facts(row: Row[Any], report: Report) -> Iterator[tuple[str, str]]:
     yield "Job", row.id
     yield "Submitted", f"{moment(row.created_at):%Y-%m-%d %H:%M} UTC"
     yield "Measured on", f"{machine.device} of {machine.host}: {machine.processor}, {count(machine.threads)} threads"
-    yield "torch", machine.torch
+    yield from ((name, version) for name, version in _libraries(machine) if version)
     yield "Shipped file", "reloaded, same outputs" if report.verified else "NOT verified"
     if report.dataset_sha256:
         yield "Data, SHA-256", report.dataset_sha256
+
+
+def _libraries(machine: Machine) -> Iterator[tuple[str, str | None]]:
+    yield "torch", machine.torch
+    yield "TensorFlow", machine.tensorflow
 
 
 def _sections(known: Known) -> Iterator[Section]:

@@ -1,12 +1,27 @@
 """Ways to distribute: what is refused and where, and how many processes a job has."""
 
+from math import lcm
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.contract.distributed import Ddp, Fsdp, Single, fewest, fitting, passes, synchronises
+from app.contract.distributed import (
+    Ddp,
+    Fsdp,
+    Mirrored,
+    Single,
+    distributed_problems,
+    fewest,
+    fitting,
+    is_elastic,
+    passes,
+    synchronises,
+)
 from app.contract.job import JobSpec
+from app.contract.training import Training
 from app.contract.work import Paths, RunOrder
 from app.errors import InvalidSpec
 
@@ -91,6 +106,7 @@ def sharded(training: dict[str, Any] | None = None, **options: Any) -> dict[str,
     ("field", "values"),
     [
         ("processes", [0, 65, "all"]),
+        ("min_processes", [0, 65, "auto"]),
         ("gradient_accumulation", [0, 1025]),
         ("timeout_s", [4, 86_401]),
         ("sync_batchnorm", [1]),
@@ -124,6 +140,14 @@ def test_fsdp_takes_devices_and_passes_as_ddp_does() -> None:
     assert [synchronises(each) for each in (Single(), auto, Fsdp(sync_batchnorm=True))] == [False, False, True]
 
 
+def test_fsdp_is_elastic_as_ddp_is() -> None:
+    elastic = Fsdp(processes=4, min_processes=2)
+    assert is_elastic(elastic)
+    assert not is_elastic(Fsdp())
+    assert [fitting(elastic, devices, 64) for devices in (2, 3, 4, 9)] == [2, 2, 4, 4]
+    assert refusals(sharded(processes=2, min_processes=4)) == {"/distributed/min_processes": "too_many"}
+
+
 def test_pruning_at_once_goes_with_a_divided_optimizer() -> None:
     once = [{"kind": "channel_pruning"}]
     assert JobSpec.model_validate(body(zero_optimizer=True) | {"compression": once})
@@ -144,10 +168,49 @@ def test_auto_takes_the_most_devices_that_divide_the_batch(
 def test_a_number_of_processes_is_that_number() -> None:
     assert (fewest(Ddp(processes=3)), fitting(Ddp(processes=3), 8, 64)) == (3, 3)
     assert (fewest(Single()), fitting(Single(), 8, 64)) == (1, 1)
+    devices = Mirrored(processes=3)
+    assert (fewest(devices), fitting(devices, 8, 64), passes(devices)) == (3, 3, 1)
 
 
-@pytest.mark.parametrize(("asked", "processes"), [("auto", 3), (2, 2)])
-def test_a_run_has_a_process_on_each_of_its_devices(asked: Any, processes: int) -> None:
-    spec = JobSpec.model_validate(body({"batch_size": 6}, processes=asked))
+@given(
+    most=st.integers(1, 16) | st.none(),
+    share=st.integers(1, 16) | st.none(),
+    passes=st.integers(1, 4),
+    times=st.integers(1, 9),
+    more_devices=st.integers(0, 70),
+)
+def test_an_attempt_has_the_most_processes_that_its_spec_its_devices_and_the_batch_allow(
+    most: int | None, share: int | None, passes: int, times: int, more_devices: int
+) -> None:
+    least = None if share is None else min(share, most or share)
+    asked = Ddp(processes=most or "auto", min_processes=least, gradient_accumulation=passes)
+    batch_size = lcm(most or 1, least or 1) * passes * times
+    assert not list(distributed_problems(asked, Training(batch_size=batch_size), ()))
+    lowest = least or most or 1
+    devices = lowest + more_devices
+    counts = range(lowest, min(most or 64, devices) + 1)
+    assert fewest(asked) == lowest
+    assert fitting(asked, devices, batch_size) == max(n for n in counts if batch_size % (n * passes) == 0)
+
+
+def test_an_elastic_job_needs_no_more_than_its_least() -> None:
+    elastic = Ddp(processes=4, min_processes=2)
+    assert fewest(elastic) == 2
+    assert [fitting(elastic, devices, 64) for devices in (2, 3, 4, 9)] == [2, 2, 4, 4]
+
+
+def test_a_least_beyond_the_most_and_one_that_does_not_divide_the_batch_are_refused() -> None:
+    with pytest.raises(ValidationError, match="set it to 2 at most") as caught:
+        JobSpec.model_validate(body(processes=2, min_processes=4))
+    assert caught.value.errors()[0]["loc"] == ("distributed", "min_processes")
+    with pytest.raises(ValidationError, match="among 3 processes: use a multiple of 3"):
+        JobSpec.model_validate(body({"batch_size": 64}, processes=4, min_processes=3))
+    with pytest.raises(ValidationError, match="among 6 processes: use a multiple of 6"):
+        JobSpec.model_validate(body({"batch_size": 64}, processes=6, min_processes=1))
+
+
+@pytest.mark.parametrize(("asked", "least", "processes"), [("auto", None, 3), (2, None, 2), (6, 1, 3), (6, 6, 6)])
+def test_a_run_has_a_process_on_each_of_its_devices(asked: Any, least: int | None, processes: int) -> None:
+    spec = JobSpec.model_validate(body({"batch_size": 6}, processes=asked, min_processes=least))
     assert RunOrder(spec=spec, paths=Paths(run_dir=""), devices=[0, 1, 5]).processes == processes
     assert spec.resolved().distributed.processes == asked

@@ -65,7 +65,7 @@ def test_later_families_are_unknown_fields_until_they_are_built() -> None:
 def test_formats_are_named_once_each() -> None:
     assert refusals(spec(export=["onnx", "onnx"])) == {("export",): "duplicate"}
     assert refusals(spec(export=["onnx", "safetensors"])) == {("export", 1): "always_written"}
-    assert refusals(spec(export=["tflite"])) == {("export", 0): "literal_error"}
+    assert refusals(spec(export=["coreml"])) == {("export", 0): "literal_error"}
     assert JobSpec.model_validate(spec(export=["torch_export", "onnx"])).export == ("torch_export", "onnx")
 
 

@@ -43,6 +43,27 @@ def test_auto_is_given_as_many_free_devices_as_divide_the_batch(service, slots, 
     assert service.job(job.id).spec.distributed.processes == "auto"
 
 
+@pytest.mark.parametrize(("slots", "given"), [(1, 1), (2, 2), (3, 2), (4, 4), (9, 4)])
+def test_an_elastic_job_is_given_what_there_is_between_its_bounds(service, slots, given):
+    service.submit(distributed={"kind": "ddp", "processes": 4, "min_processes": 1})
+    order = service.claim(worker(slots=slots)).order
+    assert (order.devices, order.processes) == (list(range(given)), given)
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_an_elastic_job_goes_on_with_fewer_devices_on_another_worker(service, pass_time, kind):
+    job = service.submit(distributed={"kind": kind, "processes": 4, "min_processes": 2})
+    first = service.claim(worker(slots=4))
+    service.start(first)
+    pass_time(61)
+    service.reap()
+    pass_time(61)  # the next attempt backs off
+    assert service.claim(worker("small", slots=1)) is None
+    assert "2 devices" in service.job(job.id).pending.detail
+    second = service.claim(worker("other", slots=3))
+    assert (second.job, second.attempt, second.order.processes) == (job.id, 2, 2)
+
+
 def test_auto_takes_what_others_leave(service):
     service.running(worker(slots=4))
     service.submit(distributed={"kind": "ddp", "processes": "auto"}, training={"batch_size": 64})

@@ -17,6 +17,12 @@ RULES = {
     "not_divisible", "too_long", "after_normalize", "after_random_erasing", "after_gaussian_blur",
     "after_mixup", "after_cutmix", "other_size",
     "not_measured",
+    # between an option of training and the rest
+    "never_improves", "never_stops", "excludes_quantization", "duplicate",
+    # between a way to distribute and the rest
+    "not_with_fp64", "not_with_fp16", "not_with_gradual_pruning", "not_with_fsdp",
+    # what only one of the two libraries has
+    "needs_tensorflow", "not_in_tensorflow", "option_of_torch", "other_framework",
     # between the methods of compression
     "twice", "after_quantization", "excludes_saved_activations", "excludes_checkpointing", "excludes_energy",
     "excludes_svd", "needs_trained_weights", "after_random_weights", "after_gradual_pruning", "too_few_epochs",

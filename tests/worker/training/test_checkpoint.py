@@ -7,6 +7,7 @@ import torch
 
 from worker.training import checkpoint
 from worker.training.checkpoint import Damaged, Position, Snapshot
+from worker.training.run_place import RunPlace
 
 
 def snapshot(step: int, phase: str = "training") -> Snapshot:
@@ -128,3 +129,18 @@ def test_everything_is_on_the_disk_before_the_name_is_and_the_name_before_it_is_
     assert set(before) == files | {("sync", partial)}
     assert before[-1] == ("sync", partial)
     assert after == ("sync", "checkpoints")
+
+
+def test_what_an_earlier_phase_left_is_fetched_also_in_the_folder_that_it_was_left_in(tmp_path: Path) -> None:
+    """A run by hand goes on where it was: there the checkpoint's file is a second name of the artifact."""
+    place = RunPlace()
+    place.run_dir = tmp_path
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "artifacts" / "baseline.json").write_text("left")
+    (tmp_path / "saved" / "baseline.json").hardlink_to(tmp_path / "artifacts" / "baseline.json")
+    place.fetch_carried(tmp_path / "saved")
+    assert (tmp_path / "artifacts" / "baseline.json").read_text() == "left"
+    (tmp_path / "artifacts" / "baseline.json").unlink()
+    place.fetch_carried(tmp_path / "saved")
+    assert (tmp_path / "artifacts" / "baseline.json").read_text() == "left"

@@ -1,6 +1,5 @@
 """The programs of the phase `measuring`: bounded, stoppable, and a file that none can run is told of."""
 
-import sys
 import time
 
 import pytest
@@ -13,7 +12,7 @@ from worker.training.board import Board
 from worker.training.errors import RunFailure
 from worker.training.events import EventLog
 from worker.training.launcher import Launch
-from worker.training.measuring import Measuring
+from worker.training.measuring import PIPE, Measuring
 from worker.training.watch import Stopped
 
 SPEC = {"dataset": {"kind": "builtin", "name": "digits"}, "model": {"kind": "timm", "name": "test_resnet"}}
@@ -28,7 +27,7 @@ def launch(tmp_path):
 
 
 def sleeping(seconds):
-    return [sys.executable, "-c", f"import time; time.sleep({seconds})"]
+    return ["-c", f"import time; time.sleep({seconds})"]
 
 
 def test_a_program_that_takes_too_long_is_ended(launch):
@@ -44,6 +43,15 @@ def test_a_program_is_ended_by_a_wish_to_stop(launch):
     with pytest.raises(Stopped) as caught:
         launch._run_program("convert", 3600, sleeping(1000))
     assert caught.value.saved
+
+
+def test_one_of_our_programs_has_the_libraries_at_once_and_fails_by_its_own_words(launch, tmp_path):
+    order = tmp_path / "order.json"
+    order.write_text(launch.order.model_dump_json())
+    with pytest.raises(RunFailure) as caught:  # there is no network to measure
+        launch._run_program("measure", 3600, ["-m", "worker.training.measure", str(order), str(tmp_path / "out"), PIPE])
+    assert caught.value.failure.code is FailureCode.INTERNAL
+    assert "There is no report" in (tmp_path / "logs/measure.log").read_text()
 
 
 def test_a_file_that_no_runtime_can_run_fails_the_export_with_its_reason(launch, tmp_path):

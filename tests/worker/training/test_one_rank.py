@@ -15,7 +15,7 @@ import torch
 from app.contract.events import CheckpointSaved, Noted, Stopped
 from app.contract.failures import POLICY, FailureCode
 from tests.training_runs import Run, WarmParent, when
-from worker.training.saver import all_finite
+from worker.training.finite import all_finite
 
 SPEC: dict[str, Any] = {
     "dataset": {"kind": "builtin", "name": "digits"},
@@ -181,3 +181,7 @@ def test_statistics_and_moments_must_be_finite_as_weights_must(bad: float) -> No
     assert all_finite(good)
     assert not all_finite(good | {"model": {"running_var": torch.tensor([1.0, bad])}})
     assert not all_finite(good | {"state": ({0: {"exp_avg": torch.tensor(bad)}},)})
+    filters = torch.ones(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    assert all_finite(good | {"state": filters})
+    filters[1, 2, 3, 3] = bad
+    assert not all_finite(good | {"state": filters})

@@ -86,10 +86,42 @@ def test_there_is_no_checkpoint_before_the_last_part_and_what_is_unfinished_can_
     ranks.savers[0].close()
 
 
+def test_a_step_that_is_saved_twice_is_two_checkpoints_of_which_no_rank_takes_the_other_ones_part(
+    tmp_path: Path,
+) -> None:
+    """As at the end of an epoch whose last step a checkpoint was due behind; the first rank's disk is the slowest."""
+    ranks = Ranks(tmp_path)
+    folder = tmp_path / "checkpoints"
+    for rank in (1, 2):
+        for _ in range(2):
+            ranks.savers[rank].save(snapshot(1, rank), is_best=False, carried=[])
+        ranks.savers[rank].wait()
+    assert len(list(folder.glob(".*.partial"))) == 4
+    for _ in range(2):
+        ranks.savers[0].save(snapshot(1, 0), is_best=False, carried=[])
+    ranks.close()
+    assert [path.name for path in saved(tmp_path)] == ["training-00000001"]
+    assert [path.name for path in folder.iterdir()] == ["training-00000001"]
+    assert len(ranks.told.read_text().splitlines()) == 2
+
+
+def test_what_a_killed_run_left_is_not_taken_for_a_part(tmp_path: Path) -> None:
+    killed = Ranks(tmp_path)
+    killed.savers[1].save(snapshot(1, 2), is_best=False, carried=[])
+    killed.savers[1].close()
+    assert list((tmp_path / "checkpoints").iterdir())
+    ranks = Ranks(tmp_path)
+    assert not list((tmp_path / "checkpoints").iterdir())
+    ranks.save(1)
+    ranks.close()
+    tensors = parts.whole(checkpoint.load(saved(tmp_path)[0]).tensors)
+    assert torch.equal(tensors["model"]["weight"], WEIGHT + 1)
+
+
 def test_a_rank_that_cannot_write_says_so(tmp_path: Path) -> None:
     ranks = Ranks(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/.training-00000001.1.partial").write_text("in the way")
+    (tmp_path / "checkpoints/.training-00000001.1.1.partial").write_text("in the way")
     ranks.savers[1].save(snapshot(1, 1), is_best=False, carried=[])
     with pytest.raises(FileExistsError):
         ranks.savers[1].wait()

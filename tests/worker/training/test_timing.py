@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from worker.training import timing
+from worker.training import timing, turns
 
 
 class Counting(nn.Conv2d):
@@ -34,9 +34,9 @@ def test_the_networks_take_turns_run_by_run():
 def test_a_large_batch_that_is_slow_is_run_less_often_and_left_out_only_when_it_would_take_minutes(
     monkeypatch, longest_s, sizes
 ):
-    monkeypatch.setattr(timing, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(timing, "BUDGET_S", {1: 0.6, 32: 0.0})
-    monkeypatch.setattr(timing, "LONGEST_S", longest_s)
+    monkeypatch.setattr(turns, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(turns, "BUDGET_S", {1: 0.6, 32: 0.0})
+    monkeypatch.setattr(turns, "LONGEST_S", longest_s)
     network = nn.Conv2d(3, 4, 1).to(torch.float64)
     found = timing.interleaved({"only": network}, 3, (4, 4))
     assert [each.batch_size for each in found["only"]] == sizes

@@ -1,7 +1,6 @@
 """Which layers a transformation may touch, and what a spec's patterns select of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,8 +8,13 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from worker.training.compression import Scene
-from worker.training.errors import bad_spec
 from worker.training.libraries import Conv2dSame
+from worker.training.patterns import matches, selected
+
+__all__ = [
+    "EXCLUDED", "READS_IMAGE", "computes_as_torch_does", "convolutions", "even_scales", "excluded", "matches",
+    "own_way", "placed_like", "reads_image", "replace", "selected", "unusual", "with_other_convolutions",
+]  # fmt: skip
 
 EXCLUDED = "excluded by the spec"
 READS_IMAGE = "it reads the image"
@@ -97,28 +101,9 @@ def even_scales(values_R: Tensor) -> Tensor:
     return values_R.maximum(largest_1 / 1000).where(largest_1 > 0, 1.0).sqrt()
 
 
-def selected(patterns: Iterable[str], layers: Iterable[str], pointer: str, what: str = "layer") -> set[str]:
-    """The layers that any pattern matches. Raises `bad_spec` at `<pointer>/<i>` for a pattern that matches none."""
-    names = list(layers)
-    matched: set[str] = set()
-    for index, pattern in enumerate(patterns):
-        hits = [name for name in names if matches(name, pattern)]
-        if not hits:
-            some = ", ".join(names[:5])
-            detail = f"No {what} of the network that it looks at is called '{pattern}'. Some are: {some}."
-            raise bad_spec(f"{pointer}/{index}", detail, "matches_nothing")
-        matched.update(hits)
-    return matched
-
-
 def excluded(patterns: Iterable[str], layers: Iterable[str], scene: Scene, what: str = "layer") -> set[str]:
     """The layers that a method's `exclude` leaves alone; raises as `selected` does."""
     return selected(patterns, layers, f"{scene.pointer}/exclude", what)
-
-
-def matches(name: str, pattern: str) -> bool:
-    """As in a shell, by the whole name. Square brackets mean themselves: module names have none to choose from."""
-    return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def computes_as_torch_does(layer: nn.Conv2d | nn.Linear) -> bool:

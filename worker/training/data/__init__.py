@@ -18,7 +18,7 @@ import numpy.typing as npt
 from app.contract.datasets import RefusedFile
 from app.contract.failures import FailureCode
 from app.contract.job import JobSpec
-from app.contract.models import Timm
+from app.contract.models import Checkpoint
 from app.contract.work import RunOrder
 from worker.training.errors import RunFailure, bad_spec
 from worker.training.images import Images
@@ -152,7 +152,7 @@ def outline(order: RunOrder) -> Outline:
 
 def channels(order: RunOrder) -> int:
     """What the network reads: as the spec says, or as the network it starts from was built."""
-    if isinstance(order.spec.model, Timm):
+    if not isinstance(order.spec.model, Checkpoint):
         return order.spec.model.channels
     if order.paths.model is None:
         raise RunFailure(FailureCode.INTERNAL, "A run that starts from a checkpoint needs paths.model.")

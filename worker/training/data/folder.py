@@ -48,7 +48,7 @@ class ImageFolder:
         found = obtain(wanted, tell)
         files = FromFiles(wanted.root, found.index, wanted.reduction, channels)
         files_again = Remembered(files.read, _MEMORY_BYTES // self._order.processes)
-        read = FromCache(found, files.read, tell).read if found.entry else files_again
+        read = kept(found, files.read, tell) or files_again
         factors_N = wanted.reduction.factors(found.index.sizes_N2)
         sizes_N2 = stored_size.stored_sizes(found.index.sizes_N2, factors_N)
         images = Images(found.index.labels_N, sizes_N2, channels, read)
@@ -120,6 +120,17 @@ class FromCache:
             if self._told.acquire(blocking=False):
                 told_damaged(self._tell, self._entry.folder, error)
             return self._otherwise(index)
+
+
+def kept(found: Found, otherwise: Read, tell: Tell) -> Read | None:
+    """Reads what is kept; null where nothing is, as when another process has just found it damaged and removed it."""
+    if found.entry is None:
+        return None
+    try:
+        return FromCache(found, otherwise, tell).read
+    except Damaged as error:
+        told_damaged(tell, found.entry.folder, error)
+        return None
 
 
 def _of_index(found: Index) -> Listing:

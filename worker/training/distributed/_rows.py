@@ -83,4 +83,4 @@ def _as_divided(value: Any, weight: Any) -> Any:
 def _share(value: Any, weight: Tensor) -> Any:
     """This rank's rows of a saved moment."""
     divided = isinstance(value, parts.Pieces) or (isinstance(value, Tensor) and value.shape == weight.shape)
-    return parts.laid_out(parts.share(value, weight), parts.own(weight)) if divided else value
+    return parts.kept(value, weight) if divided else value

@@ -6,13 +6,14 @@ function from the step (counted from 1) to a factor of the peak rate; the warm-u
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from app.contract.training import Training
 from worker.training.plugins import build
+
+if TYPE_CHECKING:  # schedules serve both libraries; only optimizers are torch's own
+    import torch
+    from torch import nn
 
 Schedule = Callable[[float], float]
 """From the steps made since the warm-up, to the share of the peak rate for the next one."""
@@ -26,7 +27,7 @@ class Length:
     steps_per_epoch: int
 
 
-def make_optimizer(training: Training, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(training: Training, model: "nn.Module") -> "torch.optim.Optimizer":
     """The optimizer of the spec over the trainable parameters of `model`."""
     optimizer: torch.optim.Optimizer = build("optim", training.optimizer, model)
     return optimizer
@@ -45,7 +46,7 @@ def make_rate(training: Training, steps_per_epoch: int) -> Callable[[int], float
     return rate
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: "nn.Module", weight_decay: float) -> list[dict[str, Any]]:
     """Weights that decay and weights that do not: biases and normalisation weights are the ones of one dimension."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

@@ -22,6 +22,8 @@ from tests.worker.training.cache.places import (
 )
 from worker.training import data
 from worker.training.cache import obtain as obtain_module
+from worker.training.cache.store import discard
+from worker.training.data.folder import kept
 from worker.training.errors import RunFailure
 
 FOLDER = {"kind": "folder", "path": "set"}
@@ -173,3 +175,13 @@ def test_a_bad_quota_is_told_and_costs_nothing_else(
     found, heard = obtained(wanted(settled_folder(tmp_path / "set", {"a": 3, "b": 2}), tmp_path / "1"))
     assert (found.entry, heard.codes) == (None, ["cache_unavailable"])
     assert obtain_module.known_index(wanted(tmp_path / "set", tmp_path / "other run")) is None
+
+
+def test_an_entry_that_another_rank_removes_before_its_pixels_are_open_is_read_from_the_files(
+    cache: Path, tmp_path: Path
+) -> None:
+    found, _ = obtained(wanted(settled_folder(tmp_path / "set", {"a": 5, "b": 5}), tmp_path / "run"))
+    assert found.entry
+    discard(found.entry.folder)
+    assert kept(found, lambda index: np.zeros((1, 1, 3), np.uint8), heard := Heard()) is None
+    assert heard.codes == ["cache_damaged"]

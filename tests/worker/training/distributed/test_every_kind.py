@@ -17,7 +17,8 @@ from app.contract.spec import kinds
 from worker.training import parts
 from worker.training.distributed import Ranks, Seat, connect
 
-EXAMPLES = [cls.model_validate(example) for cls in kinds(Distributed).values() for example in cls.examples]
+KINDS = [cls for cls in kinds(Distributed).values() if cls.needs_extra is None]
+EXAMPLES = [cls.model_validate(example) for cls in KINDS for example in cls.examples]
 
 
 def attend(spec: Any, number: int, port: int, answers: Any) -> None:

@@ -134,7 +134,17 @@ def comes_whole(ranks: Ranks) -> dict[str, Any]:
     return {"same": same, "plain": type(found) is type(wanted), "scores": found(images(0)).shape == (4, 10)}
 
 
-CHECKS = [keeps_rows, averages, overflows, lets_go, comes_whole]
+def is_given_rows(ranks: Ranks) -> dict[str, Any]:
+    """Of a whole tensor as it was saved, and of no more memory than they take."""
+    network = made()
+    saved = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    ranks.place(network)
+    pairs = [(parts.kept(saved[name], tensor), parts.own(tensor)) for name, tensor in network.state_dict().items()]
+    sizes = [given.untyped_storage().nbytes() == given.numel() * given.element_size() for given, _ in pairs]
+    return {"same": all(torch.equal(given, rows) for given, rows in pairs), "small": all(sizes)}
+
+
+CHECKS = [keeps_rows, averages, overflows, lets_go, is_given_rows, comes_whole]
 
 
 def attend(number: int, port: int, answers: Any) -> None:
@@ -201,6 +211,10 @@ def test_weights_are_kept_for_the_backward_pass_alone(reports: list[dict[str, An
         scored, between, after = each["counts"]
         assert between == each["whole"]
         assert scored == after < 0.51 * each["whole"]
+
+
+def test_a_rank_is_given_its_rows_of_what_was_saved_whole(reports: list[dict[str, Any]]) -> None:
+    assert of(reports, is_given_rows) == [{"same": True, "small": True}] * WORLD
 
 
 def test_the_whole_network_comes_out_on_rank_0(reports: list[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.training import checks, formats, measure
+from worker.training import formats, measure, measuring_files
 from worker.training.formats import __main__ as program
 
 
@@ -24,7 +24,7 @@ def told(trained):
         files = (
             trained.folder / file,
             trained.run_dir / "reference/images.npy",
-            checks.logits_file(trained.run_dir, file),
+            measuring_files.logits_file(trained.run_dir, file),
         )
         subprocess.run([sys.executable, "-I", runner, *files], check=True)
     return said

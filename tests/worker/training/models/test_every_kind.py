@@ -14,6 +14,7 @@ from worker.training.export import export
 EXAMPLES = [
     pytest.param(TypeAdapter(Model).validate_python(example), id=f"{kind}-{number}")
     for kind, cls in kinds(Model).items()
+    if cls.needs_extra is None
     for number, example in enumerate(cls.examples)
 ]
 

@@ -1,0 +1,103 @@
+"""The same network on the same data with both libraries: do they end alike? `make bench ARGS=frameworks`.
+
+MobileNetV2 of width 0.35 on digits, from random weights of each library's own initialisation, with the same order of
+samples and the same augmented pixels; five seeds each, the two libraries of a seed on the same processor. Beside it the
+loss curve of MirroredStrategy on two logical devices and on one, in fp64 with synchronised batch normalisation.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from benchmarks.pipelines.seeds import each_on_a_processor
+
+LIBRARIES = ("torch", "tensorflow")
+EPOCHS = 40
+SIZE = 64
+"""Of the images: at 32 the network ends in maps of 1x1, and hardly learns."""
+LIMIT = 0.01
+"""Of the mean accuracies' difference."""
+CURVE = 1e-8
+"""Of the losses in fp64, relative."""
+
+
+def spec(library: str, seed: int, **changes: Any) -> dict[str, Any]:
+    """One of the two jobs."""
+    keras = {"kind": "keras_application", "name": "mobilenet_v2", "width": 0.35}
+    training = {
+        "epochs": EPOCHS,
+        "batch_size": 64,
+        "seed": seed,
+        "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+        "schedule": {"kind": "cosine", "warmup_epochs": 1},
+        "precision": "fp32",
+    }
+    return {
+        "dataset": {"kind": "builtin", "name": "digits"},
+        "model": keras if library == "tensorflow" else {"kind": "timm", "name": "mobilenetv2_035"},
+        "augment": [{"kind": "random_crop", "size": [SIZE, SIZE], "scale": [0.7, 1.0]}],
+        "distributed": {"kind": "mirrored" if library == "tensorflow" else "ddp", "processes": 2},
+        "training": training | changes,
+    }
+
+
+def events(asked: dict[str, Any], place: Path) -> list[dict[str, Any]]:
+    """Of a run by itself."""
+    file = place.with_suffix(".json")
+    file.write_text(json.dumps(asked))
+    subprocess.run([sys.executable, "-m", "worker.training", str(file), str(place)], check=True)
+    return [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
+
+
+def accuracy(library: str, seed: int, folder: Path) -> float:
+    """At the end of one job."""
+    last = events(spec(library, seed), folder / f"{library}-{seed}")[-1]
+    return float(last["report"]["after"]["accuracy"])
+
+
+def losses(processes: int, folder: Path) -> list[float]:
+    """Of each step."""
+    asked = spec("tensorflow", 0, epochs=5, precision="fp64")
+    asked["distributed"] = {"kind": "mirrored", "processes": processes, "sync_batchnorm": True}
+    told = events(asked, folder / f"mirrored-{processes}")
+    steps = {each["step"]: each["values"] for each in told if each["type"] == "metrics"}
+    return [values["train/loss"] for _, values in sorted(steps.items()) if "train/loss" in values]
+
+
+def measure(seeds: int, folder: Path) -> dict[str, list[float]]:
+    """The accuracies of each library, seed by seed."""
+
+    def of_seed(seed: int) -> dict[str, float]:
+        found = {library: accuracy(library, seed, folder) for library in LIBRARIES}
+        print(f"  seed {seed}  {found}", flush=True)
+        return found
+
+    told = each_on_a_processor(of_seed, seeds)
+    return {library: [each[library] for each in told] for library in LIBRARIES}
+
+
+def main() -> None:
+    """Measure, show and keep."""
+    parser = argparse.ArgumentParser(prog="benchmarks frameworks", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5, help="of each library, from 0")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        found = measure(given.seeds, folder)
+        one, two = losses(1, folder), losses(2, folder)
+    means = {library: statistics.fmean(each) for library, each in found.items()}
+    apart = abs(means["torch"] - means["tensorflow"])
+    far = max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True))
+    print(f"means {means}: {apart:.4f} apart, at most {LIMIT} wanted: {'met' if apart <= LIMIT else 'MISSED'}")
+    print(f"losses of {len(one)} steps: {far:.1e} apart, at most {CURVE} wanted: {'met' if far <= CURVE else 'MISSED'}")
+    record.write("frameworks", {"accuracies": found, "means": means, "apart": apart, "loss_curve_apart": far})
+
+
+if __name__ == "__main__":
+    main()
