@@ -1,7 +1,8 @@
 """The one thread of a worker that asks for work and starts supervisors for it.
 
-It asks when it is nudged, when a supervisor ends (its devices are free), and every 15 s in any case: so the broker may
-be down. It never holds a lease itself: stop it, kill it, start it again, and what runs goes on.
+It asks when it is nudged, when a supervisor ends (its devices are free), when the service says that a job is due, and
+every 15 s in any case: so the broker may be down. It never holds a lease itself: stop it, kill it, start it again, and
+what runs goes on.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from app.contract.work import JobWork, TaskWork, WorkerInfo
 from worker import extras, gpus, leftovers, outcome, processes, pulse, records, spare
 from worker.clean_ground import set_aside
 from worker.records import Record
-from worker.server import Fenced, Gap, Refused, Server, Unreachable
+from worker.server import Fenced, Gap, Nothing, Refused, Server, Unreachable
 from worker.settings import WorkerSettings
 from worker.spare import Spare
 
@@ -105,7 +106,8 @@ class Claiming(threading.Thread):
                 while not self._stopped.is_set():
                     work = await server.claim(info)
                     self._note_reached()
-                    if work is None:
+                    if isinstance(work, Nothing):
+                        self._pause_s = min(self._pause_s, work.ask_again_s or self._pause_s)
                         return
                     await self._begin(work, server)
             except (Unreachable, Refused, Gap, Fenced) as error:

@@ -10,6 +10,7 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -43,6 +44,13 @@ LONGEST_PAUSE_S = 5.0
 REFUSALS = frozenset({400, 409, 413, 415, 422})
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No work fits now. `ask_again_s`: seconds until there may be some, where the service knows."""
+
+    ask_again_s: float | None = None
 
 
 class Unreachable(Exception):
@@ -79,11 +87,11 @@ class Server:
     ) -> None:
         await self._client.aclose()
 
-    async def claim(self, worker: WorkerInfo) -> JobWork | TaskWork | None:
-        """Ask for work; None when nothing fits. Not repeated: what was claimed unheard ends with its lease."""
+    async def claim(self, worker: WorkerInfo) -> JobWork | TaskWork | Nothing:
+        """Ask for work. Not repeated: what was claimed unheard ends with its lease."""
         answer = await self._post("claims", worker)
         if answer.status_code == httpx.codes.NO_CONTENT:
-            return None
+            return Nothing(_retry_after_s(answer))
         return _parse(WORK, answer)
 
     async def start(self, work: JobWork) -> None:
@@ -186,6 +194,11 @@ def _published(settings: WorkerSettings) -> str:
         return str(json.loads(path.read_text())["url"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"no TRAINYARD_URL, and {path} names no service ({error})") from error
+
+
+def _retry_after_s(answer: httpx.Response) -> float | None:
+    told = answer.headers.get("Retry-After", "")
+    return float(told) if told.isdecimal() else None
 
 
 def _says_fenced(answer: httpx.Response) -> bool:

@@ -61,11 +61,12 @@ class Finished(Message):
 
 @router.post("/claims", response_model=None)
 def claim(info: WorkerInfo, database: DatabaseDep) -> Response:
-    """Something to do, or 204."""
+    """Something to do, or 204, with `Retry-After` when a job is due soon."""
     with database.write() as session:
         work: Work | None = claiming.claim(session, info)
+        again_s = None if work else claiming.ask_again_s(session)
     if work is None:
-        return Response(status_code=204)
+        return Response(status_code=204, headers={"Retry-After": str(again_s)} if again_s else None)
     reach(Point.CLAIM_BEFORE_ANSWER)
     return _answer(work)
 

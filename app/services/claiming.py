@@ -7,6 +7,7 @@ that could run it gives its free devices to no job behind it, until enough of th
 go first: that is what they mean.)
 """
 
+import math
 from typing import Any
 
 from sqlalchemy import Row
@@ -38,6 +39,12 @@ def claim(session: Session, info: WorkerInfo) -> JobWork | TaskWork | None:
     workers.register(session, info)
     task = tasks.claim(session, info)
     return task or _claim_job(session, info)
+
+
+def ask_again_s(session: Session) -> int | None:
+    """When to ask again after nothing fitted, in whole seconds: a job between two attempts is due then."""
+    due_s = queue.due_in_s(session)
+    return None if due_s is None else max(math.ceil(due_s), 1)
 
 
 def _claim_job(session: Session, info: WorkerInfo) -> JobWork | None:

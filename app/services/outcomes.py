@@ -18,8 +18,11 @@ from app.store.events import News
 from app.store.session import work_waits
 from app.store.types import now
 
-BACKOFF_S = 10.0
-MAX_BACKOFF_S = 300.0
+SOON_S = 1.0
+"""Before the attempt after one that got further, or after the first that did not: most of what befalls a run is over
+with the run."""
+BACKOFF_S = 30.0
+"""Where an attempt brought nothing twice: a driver that is reset, or a disk that is cleared, takes its time."""
 BARREN_LIMIT = 3
 """Attempts in a row without a new checkpoint: the next one would only repeat them."""
 
@@ -118,7 +121,7 @@ def _again(job: Row[Any], attempt: Row[Any], reason: Failure, max_attempts: int)
         return Verdict(JobState.FAILED, failure(FailureCode.CRASH_LOOP, message, attempt=job.attempt), counts=counts)
     if counts["failures"] >= max_attempts:
         return Verdict(JobState.FAILED, reason, counts=counts)
-    backoff_s = min(BACKOFF_S * 2 ** min(counts["failures"] - 1, 10), MAX_BACKOFF_S)
+    backoff_s = SOON_S if counts["barren_attempts"] <= 1 else BACKOFF_S
     return Verdict(JobState.QUEUED, backoff_s=backoff_s, counts=counts)
 
 

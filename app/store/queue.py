@@ -86,6 +86,12 @@ def is_held_back(session: Session, room: Room, row: Row[Any], starvation_s: floa
     return bool(session.execute(select(exists().where(waits))).scalar())
 
 
+def due_in_s(session: Session) -> float | None:
+    """Seconds until the next of the jobs that wait for another attempt is due; None when none does."""
+    query = select(func.min(jobs.c.available_at) - now()).where(_QUEUED, jobs.c.available_at > now())
+    return session.execute(query).scalar()
+
+
 def places(session: Session, rows: Sequence[Row[Any]]) -> dict[str, int]:
     """The place of each queued job among all of them; 1 is next. Counted up to `POSITION_CAP`, in one index walk."""
     if len(rows) == 1:

@@ -120,7 +120,7 @@ def test_a_job_whose_backoff_is_over_is_nudged_at_once(service, upkeep, pass_tim
     service.finish(work, "failed", "crashed")
     upkeep.tick()
     count = len(nudges)
-    pass_time(11)
+    pass_time(2)
     upkeep.tick()
     assert len(nudges) == count + 1
 

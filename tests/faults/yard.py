@@ -175,7 +175,7 @@ class Yard:
             return [tuple(row) for row in connection.execute(text(query))]
 
     def hasten(self, job_id: str) -> None:
-        """Let the pause before another attempt (10 s) be over."""
+        """Let the pause before another attempt (up to 30 s) be over."""
         with self.engine.begin() as connection:
             due = text("UPDATE jobs SET available_at = created_at WHERE id = :id AND state = 'queued' AND attempt > 0")
             connection.execute(due, {"id": job_id})

@@ -59,6 +59,7 @@ class Door:
         self.fenced = False
         self.refuse_code: str | None = None
         self.lose_answers = 0
+        self.due_in_s: int | None = None  # of a job between two attempts
         self.task_results: list[dict[str, Any]] = []
         self.before_taken: Callable[[], None] = lambda: None  # called with a task's result taken, not yet answered
         self.server: ThreadingHTTPServer | None = None
@@ -147,6 +148,8 @@ def _handler(door: Door) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Type", "application/problem+json" if status >= 400 else "application/json")
             self.send_header("Content-Length", str(len(data)))
+            if status == 204 and door.due_in_s is not None:
+                self.send_header("Retry-After", str(door.due_in_s))
             self.end_headers()
             self.wfile.write(data)
 

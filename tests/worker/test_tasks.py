@@ -35,6 +35,16 @@ def test_an_idle_worker_asks_by_itself(door, broker, start_worker, job_work, eve
     eventually(lambda: door.finishes, "the job is done")
 
 
+def test_a_worker_that_got_nothing_asks_again_when_the_service_said(door, broker, start_worker, job_work, eventually):
+    door.due_in_s = 1
+    start_worker(TRAINYARD_IDLE_ASK_S="1000")
+    _claimed_nothing(door, eventually)
+
+    door.waiting.append(job_work())
+
+    eventually(lambda: door.finishes, "the job is done")
+
+
 def test_work_is_found_with_the_broker_down(door, start_worker, job_work, eventually):
     door.waiting.append(job_work())
 

@@ -25,6 +25,16 @@ def test_only_a_worker_with_the_token_comes_in(client, headers):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_a_claim_that_gets_nothing_hears_when_a_job_between_attempts_is_due(worker, running):
+    idle = {"id": "w2", "host": "h", "devices": []}
+    assert "Retry-After" not in worker.post("claims", idle).headers
+    _, work = running
+    end = {"outcome": "failed", "failure": {"code": "crashed", "message": "killed"}}
+    worker.post(attempt(work, "finish"), {"token": work["token"], **end})
+    nothing = worker.post("claims", idle)
+    assert (nothing.status_code, nothing.headers["Retry-After"]) == (204, "1")
+
+
 def test_the_door_is_not_in_the_public_document(client):
     paths = client.get("/openapi.json").json()["paths"]
     assert len(paths) > 10

@@ -6,7 +6,7 @@ from app.contract.failures import POLICY, FailureCode
 from app.contract.states import JobState
 from app.contract.work import Finish
 from app.errors import Fenced, InvalidSpec
-from app.services import attempts
+from app.services import attempts, claiming
 from app.services.outcomes import BARREN_LIMIT
 from tests.support.service import SHA256, lease_of, worker
 
@@ -79,14 +79,35 @@ def test_each_failure_has_the_consequence_of_its_policy(service, code):
         assert (found.failure.code, found.failure.attempt, found.failure.hint) == (code, 1, POLICY[code].hint)
 
 
-def test_a_requeued_job_backs_off_longer_each_time(service, pass_time):
+@pytest.mark.parametrize(
+    ("saves", "expected"),
+    [
+        ([True, True, True], [1, 1, 1]),  # each got further
+        ([False, False], [1, 30]),
+        ([False, True, False, False], [1, 1, 1, 30]),
+    ],
+)
+def test_a_requeued_job_waits_longer_where_attempts_bring_nothing(service, pass_time, saves, expected):
     service.submit(limits={"max_attempts": 10})
     waits = []
-    for _ in range(3):
-        assert fail_once(service, pass_time, save=True) == "queued"
+    for save in saves:
+        assert fail_once(service, pass_time, save=save) == "queued"
         assert service.claim() is None
         waits.append(_backoff_s(service))
-    assert waits == [10, 20, 40]
+    assert waits == expected
+
+
+def test_a_worker_is_told_when_a_job_between_two_attempts_is_due(service, pass_time):
+    with service.database.read() as session:
+        assert claiming.ask_again_s(session) is None
+    service.submit()
+    fail_once(service, pass_time)
+    fail_once(service, pass_time)
+    with service.database.read() as session:
+        assert claiming.ask_again_s(session) == 30
+    pass_time(30)
+    with service.database.read() as session:
+        assert claiming.ask_again_s(session) is None, "it is due"
 
 
 def _backoff_s(service):

@@ -28,8 +28,8 @@ def last(database, service):
         return session.execute(jobs.select().where(jobs.c.id == "job_3000")).one()
 
 
-@pytest.mark.parametrize("walk", WALKS)
-def test_the_index_of_the_queue_is_used_and_nothing_is_sorted(database, last, walk):
+def plan_of(database, ask):
+    """How the database carries out the last statement of `ask(session)`."""
     asked = []
 
     def note(_connection, _cursor, statement, parameters, *_):
@@ -37,13 +37,22 @@ def test_the_index_of_the_queue_is_used_and_nothing_is_sorted(database, last, wa
 
     with database.write() as session:
         event.listen(database.engine, "before_cursor_execute", note)
-        WALKS[walk](session, last)
+        ask(session)
         event.remove(database.engine, "before_cursor_execute", note)
         statement, parameters = asked[-1]
         prefix = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
-        plan = str(session.connection().exec_driver_sql(prefix + statement, parameters).all())
+        return str(session.connection().exec_driver_sql(prefix + statement, parameters).all())
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_the_index_of_the_queue_is_used_and_nothing_is_sorted(database, last, walk):
+    plan = plan_of(database, lambda session: WALKS[walk](session, last))
     assert "ix_jobs_queue" in plan
     assert not any(sign in plan for sign in ("TEMP B-TREE", "Sort"))
+
+
+def test_when_the_next_job_is_due_is_read_from_an_index(database, last):
+    assert "ix_jobs_due" in plan_of(database, queue.due_in_s)
 
 
 def test_places_are_counted_up_to_a_cap(database, last):
