@@ -7,16 +7,17 @@ import pytest
 from tests.e2e.place import Api, Place, spec
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
-ELASTIC = {"kind": "ddp", "processes": 2, "min_processes": 1}
+ELASTIC = {"processes": 2, "min_processes": 1}
 
 
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_what_two_processes_began_one_finishes_where_there_is_no_second_device(
-    new_place: Callable[..., Place],
+    new_place: Callable[..., Place], kind: str
 ) -> None:
     own = new_place()
     own.start()
     api = Api(own)
-    job = api.submit(spec(5, distributed=ELASTIC))
+    job = api.submit(spec(5, distributed={"kind": kind, **ELASTIC}))
     api.job_with_checkpoint(job)
     own.clean()  # everything dies at once, as when a host does
 

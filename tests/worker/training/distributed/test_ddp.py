@@ -1,5 +1,3 @@
-import multiprocessing
-import socket
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import timedelta
@@ -12,6 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from app.contract.distributed import Ddp
+from tests.support.ranks import LONGEST_S, context, store
 from worker.training.distributed import Seat
 from worker.training.distributed._compressed import FIRST_STEPS
 from worker.training.distributed.ddp import build
@@ -71,13 +70,8 @@ def go_on(port: int) -> None:
 
 @pytest.mark.parametrize("body", [leave_no_group, go_on])
 def test_one_process_may_be_a_group_which_does_what_its_spec_says(body: Callable[[int], None]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-        store = dist.TCPStore(  # type: ignore[attr-defined]
-            "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()
-        )
-    process = multiprocessing.get_context("spawn").Process(target=body, args=(port,))
-    process.start()
-    process.join(90)
-    del store
+    with store() as port:
+        process = context().Process(target=body, args=(port,))
+        process.start()
+        process.join(LONGEST_S)
     assert process.exitcode == 0

@@ -1,31 +1,21 @@
 """What every backend must do, by real processes on this machine."""
 
-import json
-import multiprocessing
-import socket
 from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from app.contract.distributed import Distributed
 from app.contract.spec import kinds
+from tests.support.ranks import together
 from worker.training import parts
-from worker.training.distributed import Ranks, Seat, connect
+from worker.training.distributed import Ranks
 
 KINDS = [cls for cls in kinds(Distributed).values() if cls.needs_extra is None]
 EXAMPLES = [cls.model_validate(example) for cls in KINDS for example in cls.examples]
-
-
-def attend(spec: Any, number: int, port: int, answers: Any) -> None:
-    torch.set_num_threads(1)
-    ranks = connect(spec, Seat(number, spec.processes, torch.device("cpu"), port))
-    answers.put((number, json.dumps(report(ranks))))
-    ranks.close()
 
 
 def report(ranks: Ranks) -> dict[str, Any]:
@@ -112,22 +102,7 @@ def divided(ranks: Ranks, model: nn.Module) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda spec: spec.kind)
 def reports(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    spec, context = request.param, multiprocessing.get_context("spawn")
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-        store = dist.TCPStore(  # type: ignore[attr-defined]
-            "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()
-        )
-    answers = context.Queue()
-    processes = [context.Process(target=attend, args=(spec, n, port, answers)) for n in range(spec.processes)]
-    for process in processes:
-        process.start()
-    found = sorted(answers.get(timeout=90) for _ in processes)
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * spec.processes
-    del store
-    return [json.loads(text) for _, text in found]
+    return together(request.param, report)
 
 
 def test_every_rank_sees_the_same(reports: list[dict[str, Any]]) -> None:

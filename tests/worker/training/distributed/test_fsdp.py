@@ -1,16 +1,14 @@
 """What ranks that divide the weights keep and exchange, on two processes."""
 
 import copy
-import multiprocessing
-import socket
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from app.contract.distributed import Fsdp
+from tests.support.ranks import together
 from worker.training import gradients, parts, whole
 from worker.training.architecture import Architecture, assemble, seeded
 from worker.training.blocks import blocks_of
@@ -147,33 +145,13 @@ def is_given_rows(ranks: Ranks) -> dict[str, Any]:
 CHECKS = [keeps_rows, averages, overflows, lets_go, is_given_rows, comes_whole]
 
 
-def attend(number: int, port: int, answers: Any) -> None:
-    torch.set_num_threads(1)
-    found = {}
-    ranks = build(Fsdp(reshard_after_forward=False), Seat(number, WORLD, CPU, port))
-    for check in CHECKS:
-        found[check.__name__] = check(ranks)
-    ranks.close()
-    answers.put((number, found))
+def checked(ranks: Ranks) -> dict[str, Any]:
+    return {check.__name__: check(ranks) for check in CHECKS}
 
 
 @pytest.fixture(scope="module")
 def reports() -> list[dict[str, Any]]:
-    context = multiprocessing.get_context("spawn")
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-        store = dist.TCPStore(  # type: ignore[attr-defined]
-            "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()
-        )
-    answers = context.Queue()
-    processes = [context.Process(target=attend, args=(number, port, answers)) for number in range(WORLD)]
-    for process in processes:
-        process.start()
-    found = dict(answers.get(timeout=300) for _ in processes)
-    for process in processes:
-        process.join()
-    del store
-    return [found[number] for number in range(WORLD)]
+    return together(Fsdp(processes=WORLD, reshard_after_forward=False), checked)
 
 
 def of(reports: list[dict[str, Any]], check: Any) -> list[dict[str, Any]]:
