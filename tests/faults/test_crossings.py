@@ -19,7 +19,6 @@ SAMPLE = [
     (Point.RECORDED_BEFORE_SPAWN, "killed"),
     (Point.FORKED_BEFORE_TOLD, "killed"),
     (Point.FINISH_BEFORE_COMMIT, "killed"),
-    (Point.CACHED_BEFORE_RENAME, "killed"),
 ]
 
 

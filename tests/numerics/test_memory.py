@@ -41,7 +41,7 @@ def halvings(run: Run) -> list[int]:
     return [note.data["micro_batch"] for note in notes if note.code == "micro_batch_halved"]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_pieces_give_the_losses_and_weights_of_the_whole_batch(warm: WarmParent, tmp_path: Path, ranks: int) -> None:
     whole, cut = (
         warm.run(spec(ranks), tmp_path / name, meanwhile=trained(tmp_path / name), spare_bytes=spare_bytes)

@@ -60,7 +60,7 @@ def spec(base: dict[str, Any], ranks: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("base", "learned"),
     [
-        pytest.param(SPEC, 0.8, id="plain"),
+        pytest.param(SPEC, 0.8, id="plain", marks=pytest.mark.slow),  # the last two do it with more
         pytest.param(MIXED, 0.95, id="mixed", marks=pytest.mark.slow),  # the next one mixes too
         pytest.param(TAUGHT, 0.95, id="taught"),
         pytest.param(OPTIONS, 0.95, id="options"),

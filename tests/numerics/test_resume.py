@@ -63,7 +63,7 @@ def spec(ranks: int) -> dict[str, Any]:
         (1, "fp32", [], [], {}),
         pytest.param(1, "fp64", [], [], {}, marks=pytest.mark.slow),
         pytest.param(2, "fp32", [], [], {}, marks=pytest.mark.slow),  # also what the last two do, and more
-        (3, "fp32", [], [], {}),
+        pytest.param(3, "fp32", [], [], {}, marks=pytest.mark.slow),
         (2, "fp32", MIXING, [], OPTIONS),
         (2, "fp32", [], METHODS, {}),
     ],
