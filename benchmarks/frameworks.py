@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ def events(asked: dict[str, Any], place: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
 
 
-def accuracy(library: str, seed: int, folder: Path) -> float:
+def accuracy(library: str, seed: int, folder: Path, epochs: int = EPOCHS) -> float:
     """At the end of one job."""
-    last = events(spec(library, seed), folder / f"{library}-{seed}")[-1]
+    last = events(spec(library, seed, epochs=epochs), folder / f"{library}-{seed}")[-1]
     return float(last["report"]["after"]["accuracy"])
 
 
@@ -70,11 +71,11 @@ def losses(processes: int, folder: Path) -> list[float]:
     return [values["train/loss"] for _, values in sorted(steps.items()) if "train/loss" in values]
 
 
-def measure(seeds: int, folder: Path) -> dict[str, list[float]]:
+def measure(seeds: int, epochs: int, folder: Path) -> dict[str, list[float]]:
     """The accuracies of each library, seed by seed."""
 
     def of_seed(seed: int) -> dict[str, float]:
-        found = {library: accuracy(library, seed, folder) for library in LIBRARIES}
+        found = {library: accuracy(library, seed, folder, epochs) for library in LIBRARIES}
         print(f"  seed {seed}  {found}", flush=True)
         return found
 
@@ -86,17 +87,20 @@ def main() -> None:
     """Measure, show and keep."""
     parser = argparse.ArgumentParser(prog="benchmarks frameworks", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="of each library, from 0")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each job")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        found = measure(given.seeds, folder)
+        found = measure(given.seeds, given.epochs, folder)
         one, two = losses(1, folder), losses(2, folder)
     means = {library: statistics.fmean(each) for library, each in found.items()}
     apart = abs(means["torch"] - means["tensorflow"])
     far = max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True))
     print(f"means {means}: {apart:.4f} apart, at most {LIMIT} wanted: {'met' if apart <= LIMIT else 'MISSED'}")
     print(f"losses of {len(one)} steps: {far:.1e} apart, at most {CURVE} wanted: {'met' if far <= CURVE else 'MISSED'}")
-    record.write("frameworks", {"accuracies": found, "means": means, "apart": apart, "loss_curve_apart": far})
+    tensorflow = version(packages_distributions()["tensorflow"][0])
+    how = {"tensorflow": tensorflow, "epochs": given.epochs, "image_size": SIZE}
+    record.write("frameworks", how | {"accuracies": found, "means": means, "apart": apart, "loss_curve_apart": far})
 
 
 if __name__ == "__main__":
