@@ -156,7 +156,7 @@ class Mirrored(Spec):
     sync_batchnorm: Flag = Field(
         False,
         description="Batch normalisation over the whole batch instead of each device's part: then the number of "
-        "devices changes nothing but the order of sums.",
+        "devices changes nothing but the order of sums, and in networks with dropout what is dropped.",
     )
 
     needs_extra = "tensorflow"

@@ -84,11 +84,15 @@ def assemble(architecture: Architecture) -> Any:
 
 def apply(model: Any, applied: Applied) -> Any:
     """The network in the form that a method gives it, with new weights."""
+    layers = {each.name: each for each in model.layers}
+    return replaced(model, {name: in_the_place_of(layers[name], applied) for name in applied.layers})
+
+
+def in_the_place_of(layer: Any, applied: Applied) -> Layers:
+    """What a method puts there, with new weights."""
     kind: str = applied.method.kind
     convert: Callable[[Any, Any], Layers] = import_module(f"worker.tensorflow.compression.{kind}").convert
-    layers = {each.name: each for each in model.layers}
-    made = {name: convert(applied.method, layers[name]) for name in applied.layers}
-    return replaced(model, made)
+    return convert(applied.method, layer)
 
 
 def replaced(model: Any, made: Mapping[str, Layers]) -> Any:

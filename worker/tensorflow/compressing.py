@@ -65,10 +65,9 @@ def _carried(before: Any, after: Any, applied: Applied, start: Callable[..., dic
 
 
 def _outcome(applied: Applied, reasons: Mapping[str, str], before: Any, after: Any) -> Outcome:
-    kind = applied.method.kind
     costs = cost.network_cost(before), cost.network_cost(after)
     effect = MethodEffect(
-        method=kind,
+        method=applied.method.kind,
         layers_changed=len(applied.layers),
         layers_kept=len(reasons) - len(applied.layers),
         parameters_before=costs[0].parameters,
@@ -76,15 +75,16 @@ def _outcome(applied: Applied, reasons: Mapping[str, str], before: Any, after: A
         macs_before=costs[0].macs,
         macs_after=costs[1].macs,
     )
-    return Outcome(effect, [_change(kind, name, reason, before, after) for name, reason in reasons.items()])
+    return Outcome(effect, [_change(applied, name, reason, before, after) for name, reason in reasons.items()])
 
 
-def _change(kind: str, name: str, reason: str, before: Any, after: Any) -> LayerChange:
+def _change(applied: Applied, name: str, reason: str, before: Any, after: Any) -> LayerChange:
     old = before.get_layer(name)
-    new = [old] if reason else _in_the_place_of(name, before, after)
+    made = [] if reason else architecture.in_the_place_of(old, applied)  # again: for their names
+    new = [after.get_layer(each.name) for each in made] or [old]
     return LayerChange(
         name=name,
-        method=kind,
+        method=applied.method.kind,
         status="kept" if reason else "changed",
         reason=reason,
         parameters_before=cost.parameters(old),
@@ -92,11 +92,6 @@ def _change(kind: str, name: str, reason: str, before: Any, after: Any) -> Layer
         macs_before=cost.layer_macs(old),
         macs_after=sum(map(cost.layer_macs, new)),
     )
-
-
-def _in_the_place_of(name: str, before: Any, after: Any) -> list[Any]:
-    known = {each.name for each in before.layers}
-    return [each for each in after.layers if each.name.startswith(f"{name}_") and each.name not in known]
 
 
 def _nothing_to_do(kind: str, reasons: Mapping[str, str]) -> str:

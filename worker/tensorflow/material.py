@@ -20,8 +20,6 @@ from worker.training.sampling import Division
 
 # N = samples of a step, R = these and the partners that are not among them, D = devices
 
-EVALUATION_BATCH = 256
-
 Indices = npt.NDArray[np.int64]
 
 
@@ -76,8 +74,8 @@ class Material:
             yield self._step(loaded.images_NHWC, loaded.labels_N)
 
     def evaluation(self) -> Iterator[Step]:
-        """The validation images, each once."""
-        size = max(EVALUATION_BATCH, self.order.spec.training.batch_size)
+        """The validation images, each once: as many at a time as training has memory for."""
+        size = self.order.spec.training.batch_size
         batches = sampling.evaluation_shares(len(self.loaded.validation), size, 0, 1)
         for loaded in self.validation.evaluate(batches):
             yield self._step(loaded.images_NHWC, loaded.labels_N)

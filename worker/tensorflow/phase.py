@@ -22,7 +22,7 @@ from worker.tensorflow.optim import make_optimizer
 from worker.tensorflow.rows import Waiting
 from worker.tensorflow.site import Site
 from worker.tensorflow.steps import Compiled
-from worker.training import optim
+from worker.training import optim, signs
 from worker.training.checkpoint import Position
 from worker.training.errors import RunFailure
 from worker.training.narrator import Narrator
@@ -86,6 +86,9 @@ class Work:
 
     def to_the_end(self) -> None:
         """All epochs that are left."""
+        if not self.verdicts.is_over(self.position):
+            with signs.of_life(self.site.board, self.site.material.world):
+                self.compiled.prepare()
         while not self.verdicts.is_over(self.position):
             self._epoch()
 

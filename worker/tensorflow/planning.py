@@ -1,14 +1,19 @@
 """What a job will do, found without training it: `python -m worker.tensorflow.planning ORDER.json OUT.json`."""
 
 import sys
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
+from app.contract.distributed import Mirrored
+from app.contract.job import JobSpec
+from app.contract.models import comes_with_weights
 from app.contract.plan import Computing, NetworkCost, Plan
 from app.contract.training import Training
 from app.contract.work import RunOrder
 from worker.tensorflow import library
 from worker.training import answers, causes, crops, data, plan_steps, splits
+from worker.training.errors import bad_spec
 from worker.training.moments import moments
 
 NO_TORCH = "Steps are graphs of TensorFlow: torch.compile has no part in them."
@@ -24,10 +29,12 @@ def make_plan(order: RunOrder) -> Plan:
     compressed = networks.begin(order, outline.classes, "training")
     before, after = cost.network_cost(compressed.before), cost.network_cost(compressed.model)
     steps = plan_steps.Steps(outline.train_images, spec.training.batch_size, order.processes)
+    _refuse_single_values(compressed.model, spec, steps)
+    layers = [change for outcome in compressed.outcomes for change in outcome.layers]
     return Plan(
         before=before,
         after=after,
-        layers=[change for outcome in compressed.outcomes for change in outcome.layers],
+        layers=layers,
         methods=[outcome.effect for outcome in compressed.outcomes],
         classes=list(outline.classes),
         train_images=outline.train_images,
@@ -43,9 +50,34 @@ def make_plan(order: RunOrder) -> Plan:
             *splits.warnings(order, outline, lambda folder: files.read_card(folder).dataset_sha256),
             *steps.warnings(),
             *plan_steps.average_warnings(spec, steps.count),
+            *plan_steps.layer_warnings(spec, layers, comes_with_weights(spec.model)),
             *plan_steps.cost_warnings(before, after),
+            *plan_steps.map_warnings(spec, _map_sides(compressed.model)),
         ],
     )
+
+
+def _refuse_single_values(model: Any, spec: JobSpec, steps: plan_steps.Steps) -> None:
+    """Batch normalisation learns nothing from one value a channel, of one image whose map is 1x1."""
+    from worker.tensorflow.norm import BatchNorm
+
+    synchronised = isinstance(spec.distributed, Mirrored) and spec.distributed.sync_batchnorm
+    images = steps.smallest_share * (steps.processes if synchronised else 1)
+    norms = (each for each in model.layers if isinstance(each, BatchNorm))
+    alone = [each.name for each in norms if images * prod(each.input.shape[1:-1]) == 1]
+    if alone:
+        other = "" if synchronised or steps.processes == 1 else ", or sync_batchnorm"
+        detail = (
+            f"A device would train on {images} image at a time, and that is not enough for this network ({alone[0]} "
+            f"normalises one value a channel): use a batch_size of at least {2 * steps.processes}{other}."
+        )
+        raise bad_spec("/training/batch_size", detail, "too_small")
+
+
+def _map_sides(model: Any) -> list[int]:
+    """The longer side of what each convolution with a kernel larger than 1x1 reads."""
+    spatial = (each for each in model.layers if max(getattr(each, "kernel_size", (1,))) > 1)
+    return [max(each.input.shape[1:-1]) for each in spatial]
 
 
 def _prepare(order: RunOrder) -> None:

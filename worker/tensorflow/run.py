@@ -37,11 +37,11 @@ def run(order: RunOrder, board: Board, reporter: Reporter, resumed: Path | None)
     try:
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
-            peaks.begin(None)
+            devices.begin_peak(order.device_kind)
             work = phase.train(site, name, resumed if name == begun else None)
             reach(Point.TRAINED_BEFORE_EXPORT)
             if work.position.step > (begun_at if name == begun else 0):
-                peaks.note(run_dir, name, None)
+                peaks.keep(run_dir, name, devices.peak_bytes(order.device_kind))
             _export(site, name, work)
     finally:
         fed.close()

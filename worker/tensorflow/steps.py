@@ -67,6 +67,11 @@ class Compiled:
         """Score a batch; nothing changes."""
         return self._evaluate(*_tensors(step))
 
+    def prepare(self) -> None:
+        """Make both graphs, which may take minutes for a large network on many devices."""
+        for each in (self._train, self._evaluate):
+            each.get_concrete_function()
+
     @cached_property
     def _train(self) -> Any:
         return self._compiled(self._train_part)

@@ -31,8 +31,12 @@ def note(run_dir: Path, phase: str, device: "torch.device | None") -> None:
     """Keep the peak since `begin` for the report. For the first rank, where steps were made since then: a run that goes
     on from the end of a phase only loads what it trained, which tells nothing of training.
     """
-    known = read(run_dir)
-    known[phase] = _peak_bytes(device)
+    keep(run_dir, phase, _peak_bytes(device))
+
+
+def keep(run_dir: Path, phase: str, peak_bytes: int) -> None:
+    """The same of a peak that was measured in another way."""
+    known = read(run_dir) | {phase: peak_bytes}
     (run_dir / FILE).write_text(json.dumps(known), encoding="utf-8")
 
 
@@ -47,5 +51,10 @@ def _peak_bytes(device: "torch.device | None") -> int:
         import torch
 
         return int(torch.cuda.max_memory_reserved(device))
+    return of_process()
+
+
+def of_process() -> int:
+    """The same of this process's own memory, in bytes; 0 where it cannot be read."""
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"), re.MULTILINE)
     return int(found[1]) * 1024 if found else 0

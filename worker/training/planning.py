@@ -4,16 +4,14 @@ Networks are built without memory where they start from random weights, and run 
 """
 
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from app.contract.compression import IN_LOOP, DepthwiseSeparable
 from app.contract.distributed import passes, synchronises
 from app.contract.job import JobSpec
-from app.contract.plan import Computing, LayerChange, Plan
+from app.contract.plan import Computing, Plan
 from app.contract.work import RunOrder
 from worker.training import (
     answers,
@@ -32,7 +30,7 @@ from worker.training import (
 )
 from worker.training.compressing import outcomes
 from worker.training.errors import bad_spec
-from worker.training.plan_steps import Steps, average_warnings, cost_warnings
+from worker.training.plan_steps import Steps, average_warnings, cost_warnings, layer_warnings, map_warnings
 from worker.training.precision import expected, refuse_unsupported
 
 
@@ -84,11 +82,11 @@ def make_plan(order: RunOrder) -> Plan:
             *earlier.split_warnings(order, outline),
             *steps.warnings(),
             *average_warnings(spec, steps.count),
-            *_layer_warnings(spec, layers, models.starts_from_weights(order)),
+            *layer_warnings(spec, layers, models.starts_from_weights(order)),
             *notes,
             *cost_warnings(before, after),
             *sharing.warnings(network, order),
-            *_map_warnings(network, channels, spec),
+            *map_warnings(spec, _map_sides(network, channels, spec)),
             *formats.refuse_impossible(spec, after.weights_bytes, outline.train_images),
         ],
     )
@@ -125,29 +123,6 @@ def _refuse_single_values(network: nn.Module, channels: int, spec: JobSpec, step
             f"({str(error)[:200]}): use a batch_size of at least {2 * steps.processes * steps.passes}{other}."
         )
         raise bad_spec("/training/batch_size", detail, "too_small") from error
-
-
-def _layer_warnings(spec: JobSpec, layers: list[LayerChange], trained: bool) -> Iterator[str]:
-    for method in dict.fromkeys(each.kind for each in spec.compression if not isinstance(each, IN_LOOP)):
-        statuses = [each.status for each in layers if each.method == method]
-        kept = statuses.count("kept")
-        if kept:
-            yield f"{method} leaves {kept} of {len(statuses)} layers as they are; `layers` says why."
-    drawn = {each.kind for each in spec.compression if isinstance(each, DepthwiseSeparable) and each.init == "random"}
-    split = sum(each.status == "changed" and each.method in drawn for each in layers)
-    if trained and split:
-        yield f"depthwise_separable gives {split} layers with trained weights new, random ones; init svd keeps them."
-
-
-def _map_warnings(network: nn.Module, channels: int, spec: JobSpec) -> Iterator[str]:
-    """Convolutions that see more padding than image."""
-    sides = _map_sides(network, channels, spec)
-    if tiny := sides.count(1):
-        size = f"{spec.image_size[0]}x{spec.image_size[1]}"
-        yield (
-            f"Images of {size} have shrunk to 1x1 before {tiny} of {len(sides)} spatial convolutions: "
-            "larger ones would use the network better."
-        )
 
 
 def _map_sides(network: nn.Module, channels: int, spec: JobSpec) -> list[int]:

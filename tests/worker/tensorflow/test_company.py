@@ -5,10 +5,11 @@ import pytest
 
 from app.contract.job import JobSpec
 from app.contract.work import Paths, RunOrder
-from tests.support.beside import needs_tensorflow, started
+from tests.support.beside import Beside, needs_tensorflow
 from tests.support.mirrored_runs import SPEC
 
 pytestmark = [needs_tensorflow, pytest.mark.timeout(1800)]
+
 
 STEPS = """
 import keras, numpy as np
@@ -46,9 +47,8 @@ for edges in ([0, 3, 5], [0, 5, 5]):
 """
 
 
-def test_who_has_which_samples_changes_neither_losses_nor_weights() -> None:
-    with started() as beside:
-        divided, alone = beside(STEPS)
+def test_who_has_which_samples_changes_neither_losses_nor_weights(beside: Beside) -> None:
+    divided, alone = beside(STEPS)
     assert [row[2] for row in alone[0]] == [5] * 4
     for ours, theirs in zip(alone[0], divided[0], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
@@ -65,12 +65,29 @@ answer = [list(Material._parts(asked, count)) for count in (8, 7, 5, 3, 2)]
 """
 
 
-def test_parts_are_as_large_as_those_of_torchs_processes() -> None:
+def test_parts_are_as_large_as_those_of_torchs_processes(beside: Beside) -> None:
     spec = SPEC | {
         "training": SPEC["training"] | {"batch_size": 8},
         "distributed": {"kind": "mirrored", "processes": 4},
     }
     order = RunOrder(spec=JobSpec.model_validate(spec).resolved(), paths=Paths(run_dir=""))
-    with started() as beside:
-        found = beside(COUNTS, order=order.model_dump_json())
+    found = beside(COUNTS, order=order.model_dump_json())
     assert found == [[2, 2, 2, 2], [3, 2, 2, 0], [3, 2, 0, 0], [3, 0, 0, 0], [2, 0, 0, 0]]
+
+
+EVALUATED = """
+from app.contract.work import RunOrder
+from worker.tensorflow import material
+fed = material.prepare(RunOrder.model_validate_json(order), 1)
+answer = [[len(step.labels_R) for step in fed.evaluation()], len(fed.loaded.validation)]
+fed.close()
+"""
+
+
+def test_evaluation_takes_no_more_images_at_a_time_than_training(beside: Beside) -> None:
+    """Batches are not cut where memory runs out: what is enough for training must be enough for it."""
+    spec = SPEC | {"training": SPEC["training"] | {"batch_size": 20}}
+    order = RunOrder(spec=JobSpec.model_validate(spec).resolved(), paths=Paths(run_dir=""))
+    counts, images = beside(EVALUATED, order=order.model_dump_json())
+    assert max(counts) == 20
+    assert sum(counts) == images

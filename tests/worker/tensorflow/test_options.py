@@ -1,7 +1,6 @@
 """Options of training with TensorFlow: each against the same in torch, then all of them in whole runs."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,11 @@ import torch
 
 from app.contract.events import Noted, Planned, Succeeded
 from app.contract.options import Ema
-from tests.support.beside import Beside, needs_tensorflow, started
+from tests.support.beside import Beside, needs_tensorflow
 from tests.support.mirrored_runs import SPEC, done
 from worker.training.mixing import Partners
 
 pytestmark = [needs_tensorflow, pytest.mark.timeout(1800)]
-
-
-@pytest.fixture(scope="module")
-def beside() -> Iterator[Beside]:
-    with started() as process:
-        yield process
 
 
 LOSSES = """

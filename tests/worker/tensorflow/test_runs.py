@@ -55,6 +55,7 @@ def test_a_run_ends_with_a_report_and_files_that_were_run_alone(tmp_path: Path) 
     assert all(each.top1_agreement == 1 for each in report.exports)
     assert [each.name for each in report.stages] == ["uncompressed", "depthwise_separable"]
     assert report.after.parameters < report.before.parameters
+    assert [bool(each.peak_memory_bytes) for each in report.stages] == [False, True]
     assert report.after.latency[0].runtime == "tensorflow"
     assert (report.machine.torch, report.machine.tensorflow is None) == (None, False)
     steps = next(each.plan for each in run.events if isinstance(each, Planned)).steps_per_epoch

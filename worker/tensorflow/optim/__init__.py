@@ -47,5 +47,6 @@ def make_optimizer(training: Training) -> Optimizer:
 
 
 def cast(value: Any, variable: Any) -> Any:
-    """A number in the type of a weight."""
-    return tf.cast(value, variable.dtype)
+    """A number in the type of a weight. `tf.cast` alone would leave those of Python no more digits than fp32 has."""
+    exact = tf.constant(value, tf.float64) if isinstance(value, float) else value
+    return tf.cast(exact, variable.dtype)
