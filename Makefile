@@ -25,8 +25,8 @@ serve: env ## run everything on this machine: API, worker and broker
 demo: env ## start a service of its own, train a small model, show the report
 	$(BIN)/python -m app.cli.demo $(ARGS)
 
-test: env ## the tests, less the slow ones, four at a time (ARGS="-n 0": one)
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow" $(ARGS)
+test: env ## the tests, less the slow ones, three at a time (ARGS="-n 0": one)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
 
 test-faults: env ## the slow tests: kills, restarts, full disks, long runs
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m slow --timeout 900 $(ARGS)

@@ -91,19 +91,3 @@ def service(database) -> Service:
 def statements_of():
     """Records the statements that a database executes inside a `with`."""
     return databases.statements_of
-
-
-LONG = ("tests/e2e/", "tests/numerics/", "tests/faults/", "tests/worker/")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of long tests first, dealt to the workers in turn: a test of a minute that begins last holds up the end.
-
-    xdist gives each worker an equal piece of the list to begin with; a file stays whole, for what its tests share.
-    """
-    files: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
-    names = sorted(files, key=lambda name: not name.startswith(LONG))
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = [item for first in range(workers) for name in names[first::workers] for item in files[name]]
