@@ -210,8 +210,8 @@ def passes(distributed: Distributed) -> int:
 
 
 def synchronises(distributed: Distributed) -> bool:
-    """Whether batch statistics are those of all processes' images."""
-    return isinstance(distributed, Ddp | Fsdp) and distributed.sync_batchnorm
+    """Whether batch statistics are those of the images of all processes, or devices."""
+    return not isinstance(distributed, Single) and distributed.sync_batchnorm
 
 
 def distributed_problems(

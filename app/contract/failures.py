@@ -30,7 +30,7 @@ class FailureCode(StrEnum):
 class Policy:
     """What follows from a failure."""
 
-    requeue: bool  # the service starts another attempt by itself, with backoff, until `limits.max_attempts`
+    requeue: bool  # the service starts another attempt by itself, after a pause, until `limits.max_attempts`
     retryable: bool  # a person who posts `retry` without changing anything may well succeed
     hint: str
     keeps_files: bool = False  # artifacts, and the report where there is one, are offered as a success's are

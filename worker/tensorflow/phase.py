@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.contract.distributed import synchronises
 from app.contract.events import Compressed, Noted, Phase
 from app.contract.failures import FailureCode
 from app.contract.faults import Point, reach
@@ -225,7 +226,7 @@ def _compiled(site: Site, described: Architecture, weights: dict[str, Any]) -> C
         architecture.set_weights(model, weights)
         for layer in model.layers:
             if isinstance(layer, BatchNorm):
-                layer.over_all = site.sync_batchnorm
+                layer.over_all = synchronises(site.order.spec.distributed)
         optimizer = make_optimizer(training)
         optimizer.build(model.trainable_variables)
     return Compiled(

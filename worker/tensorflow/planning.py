@@ -5,7 +5,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from app.contract.distributed import Mirrored
+from app.contract.distributed import synchronises
 from app.contract.job import JobSpec
 from app.contract.models import comes_with_weights
 from app.contract.plan import Computing, NetworkCost, Plan
@@ -61,7 +61,7 @@ def _refuse_single_values(model: Any, spec: JobSpec, steps: plan_steps.Steps) ->
     """Batch normalisation learns nothing from one value a channel, of one image whose map is 1x1."""
     from worker.tensorflow.norm import BatchNorm
 
-    synchronised = isinstance(spec.distributed, Mirrored) and spec.distributed.sync_batchnorm
+    synchronised = synchronises(spec.distributed)
     images = steps.smallest_share * (steps.processes if synchronised else 1)
     norms = (each for each in model.layers if isinstance(each, BatchNorm))
     alone = [each.name for each in norms if images * prod(each.input.shape[1:-1]) == 1]

@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.contract.distributed import Mirrored
 from app.contract.events import Phase
 from app.contract.work import RunOrder
 from worker.tensorflow.checkpoints import ArraySnapshot
@@ -33,11 +32,6 @@ class Site(RunPlace):
     material: Material
     saver: Saver
     _saved_s: float = field(default_factory=time.monotonic)
-
-    @property
-    def sync_batchnorm(self) -> bool:
-        """Whether batch normalisation is over the parts of all devices."""
-        return isinstance(self.order.spec.distributed, Mirrored) and self.order.spec.distributed.sync_batchnorm
 
     @property
     def identity(self) -> dict[str, str]:
