@@ -1,7 +1,7 @@
 """The least that a script does to train the benchmark's network on several processes; torchrun and Ray start it.
 
-`_ddp_script.py OUT`: rank 0 writes the time of its first optimizer step, in seconds since the epoch, to OUT. Random
-images stand for the data, so that what is compared is the start.
+`_ddp_script.py OUT NETWORK`: rank 0 writes the time of its first optimizer step, in seconds since the epoch, to OUT.
+Random images stand for the data, so that what is compared is the start.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
     rank, world = dist.get_rank(), dist.get_world_size()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = DistributedDataParallel(timm.create_model("resnet10t", num_classes=10))
+    model = DistributedDataParallel(timm.create_model(sys.argv[2], num_classes=10))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     images_NCHW, labels_N = torch.rand(64 // world, 3, 32, 32), torch.randint(10, (64 // world,))
     F.cross_entropy(model(images_NCHW), labels_N).backward()

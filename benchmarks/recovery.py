@@ -32,7 +32,7 @@ MOST_S = 3.0
 def long_job(processes: int, kills: int) -> dict[str, Any]:
     """It would train for hours, so each kill finds it training."""
     training = {"epochs": 10_000, "batch_size": 64}
-    return spec(processes, "warm") | {"training": training, "limits": {"max_attempts": kills + 2}}
+    return spec(processes, "warm", "resnet10t") | {"training": training, "limits": {"max_attempts": kills + 2}}
 
 
 def ranks() -> list[int]:

@@ -1,11 +1,12 @@
 """How long from POST to the first optimizer step, warm and cold, beside torchrun and Ray Jobs? Real service and ranks.
 
-python -m benchmarks start [--jobs 5] [--processes 2] [--row 10] [--quick]
+python -m benchmarks start [--jobs 5] [--processes 2] [--row 10] [--network test_resnet] [--quick]
 
-The job is tiny (digits, resnet10t, 1 epoch), so the time is the system's: submit, nudge, claim, supervisor, imports,
-plan, data, rendezvous, first step. The first step's time is the one that the rank stamped, on the clock of this host.
-torchrun, and Ray where scripts/peers.sh has installed it, start a script that does the same with random images. All
-take turns, so that what else the machine does befalls all alike. Then jobs follow one another, warm and cold.
+The job is tiny (digits, timm's smallest ResNet, 1 epoch), so the time is the system's: submit, nudge, claim,
+supervisor, imports, plan, data, rendezvous, first step. The first step's time is the one that the rank stamped, on the
+clock of this host. torchrun, and Ray where scripts/peers.sh has installed it, start a script that does the same with
+random images. All take turns, so that what else the machine does befalls all alike. Then jobs follow one another, warm
+and cold.
 """
 
 import argparse
@@ -40,21 +41,21 @@ WARM_S, TIMES_TORCHRUN, TIMES_COLD = 0.7, 8.0, 8.0
 Route = Callable[[], float]
 
 
-def spec(processes: int, start: str) -> dict[str, Any]:
+def spec(processes: int, start: str, network: str) -> dict[str, Any]:
     """A job whose first step comes as soon as the system lets it."""
     return {
         "name": "start",
         "dataset": {"kind": "builtin", "name": "digits"},
-        "model": {"kind": "timm", "name": "resnet10t"},
+        "model": {"kind": "timm", "name": network},
         "distributed": {"kind": "ddp", "processes": processes} if processes > 1 else {"kind": "single"},
         "training": {"epochs": 1, "batch_size": 64},
         "start": start,
     }
 
 
-def run_job(service: Service, processes: int, start: str) -> str:
+def run_job(service: Service, body: dict[str, Any]) -> str:
     """Submit one job and wait for its end; its id."""
-    job = post_spec(service, json.dumps(spec(processes, start)).encode(), str(uuid4()))
+    job = post_spec(service, json.dumps(body).encode(), str(uuid4()))
     while job["state"] not in ("succeeded", "failed", "cancelled"):
         time.sleep(POLL_S)
         job = service.get(f"/v1/jobs/{job['id']}")
@@ -63,20 +64,20 @@ def run_job(service: Service, processes: int, start: str) -> str:
     return str(job["id"])
 
 
-def start_s(service: Service, processes: int, start: str) -> float:
+def start_s(service: Service, body: dict[str, Any]) -> float:
     """Seconds from before the POST to the first optimizer step."""
     before = time.time()
-    job = run_job(service, processes, start)
+    job = run_job(service, body)
     series = service.get(f"/v1/jobs/{job}/metrics", names="train/loss", max_points=100_000)["series"]["train/loss"]
     return datetime.fromisoformat(series["time"][0]).timestamp() - before
 
 
-def script_s(command: list[str]) -> float:
+def script_s(command: list[str], network: str) -> float:
     """Seconds from before `command`, which starts the script, to the first optimizer step of its rank 0."""
     with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
         out = Path(folder) / "first_step"
         before = time.time()
-        done = subprocess.run([*command, str(SCRIPT), str(out)], check=False, capture_output=True, text=True)
+        done = subprocess.run([*command, str(SCRIPT), str(out), network], check=False, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"start: {command[:3]} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
         return float(out.read_text()) - before
@@ -133,30 +134,31 @@ def in_turns(routes: dict[str, Route], rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def row_s(service: Service, jobs: int, start: str) -> float:
+def row_s(service: Service, jobs: int, body: dict[str, Any]) -> float:
     """Seconds for so many jobs, each submitted when the one before is over."""
     before = time.monotonic()
     for _ in range(jobs):
-        run_job(service, 1, start)
+        run_job(service, body)
     return time.monotonic() - before
 
 
-def measure(jobs: int, processes: int, row: int) -> dict[str, Any]:
+def measure(jobs: int, processes: int, row: int, network: str) -> dict[str, Any]:
     """Starts in turns, then rows of jobs."""
     with ExitStack() as stack:
         service = stack.enter_context(warm_service())
         routes: dict[str, Route] = {
-            "warm": lambda: start_s(service, processes, "warm"),
-            "cold": lambda: start_s(service, processes, "cold"),
-            "torchrun": lambda: script_s(torchrun(processes)),
+            "warm": lambda: start_s(service, spec(processes, "warm", network)),
+            "cold": lambda: start_s(service, spec(processes, "cold", network)),
+            "torchrun": lambda: script_s(torchrun(processes), network),
         }
         if RAY.exists():
             submit = stack.enter_context(ray())
-            routes["ray"] = lambda: script_s([*submit, *torchrun(processes)])
+            routes["ray"] = lambda: script_s([*submit, *torchrun(processes)], network)
         times = in_turns(routes, jobs)
-        rows = {start: round(row_s(service, row, start), 3) for start in ("warm", "cold")}
+        rows = {start: round(row_s(service, row, spec(1, start, network)), 3) for start in ("warm", "cold")}
     return {
         "question": "seconds from POST to the first optimizer step",
+        "network": network,
         "processes": processes,
         "jobs": jobs,
         "routes": {name: _summary(each) for name, each in times.items()},
@@ -195,10 +197,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=5, help="measured starts of each kind, at least 5")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--row", type=int, default=10, help="jobs that follow one another")
+    parser.add_argument("--network", default="test_resnet", help="of the jobs and of the script")
     parser.add_argument("--quick", action="store_true", help="one start of each, two jobs in a row, no file")
     given = parser.parse_args()
     jobs, row = (1, 2) if given.quick else (max(given.jobs, 5), given.row)
-    result = measure(jobs, given.processes, row)
+    result = measure(jobs, given.processes, row, given.network)
     tell(result)
     if not given.quick:
         print(f"start: written to {record.write('start', result)}")

@@ -35,8 +35,8 @@ class Figures:
 
     @cached_property
     def latency(self) -> dict[str, list[Latency]]:
-        """By name of the stage, where it has a network of its own, and by ONNX file."""
-        torch_ones = {self._timed_as(each): each.model for each in self.networks}
+        """By name of the stage, of networks alike that of the last, and by ONNX file."""
+        torch_ones = {each.name: each.model for each in self.networks if self._timed_as(each) == each.name}
         return timing.interleaved({**torch_ones, **self.onnx}, self.card.channels, self.card.image_size)
 
     @cached_property
@@ -106,8 +106,8 @@ class Figures:
         return trained.model_copy(update=changes)
 
     def _timed_as(self, stage: Stage) -> str:
-        """A method of the loop leaves the network of the stage before it: that is timed once."""
-        return next(each.name for each in self.networks if each.model is stage.model)
+        """A method of the loop leaves the network of the stage before it: what is alike is timed once, and as fast."""
+        return next(each.name for each in reversed(self.networks) if each.is_like(stage))
 
     def _training_memory_bytes(self, stage: Stage) -> int | None:
         """Of the network with the methods of the loop up to this one, and its teacher.

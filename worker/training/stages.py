@@ -48,6 +48,13 @@ class Stage:
     size: Size
     card: ModelCard | None = None
     """Null when it was not trained in this job: then it has no accuracy."""
+    steps: int | None = None
+    """How many steps of compression made it, where it was made from what was trained here: then no figure but accuracy
+    tells it from another of as many."""
+
+    def is_like(self, other: "Stage") -> bool:
+        """Whether they differ in nothing but their weights."""
+        return self.model is other.model or (self.steps is not None and self.steps == other.steps)
 
 
 def stages(order: RunOrder, folder: Path) -> list[Stage]:
@@ -56,15 +63,17 @@ def stages(order: RunOrder, folder: Path) -> list[Stage]:
     Raises `BrokenModel`.
     """
     model, card = rebuild(folder)
-    found = [uncompressed(order, folder, card)]
+    size = size_of(folder / f"{MODEL}.safetensors")
+    found = [uncompressed(order, folder, card, None if card.architecture.compression else size)]
     methods = [each for each in order.spec.compression if each != order.spec.quantization]
+    names = stage_names(methods)
     made = _steps_before(order)
     counts = _steps_of(methods, card.architecture.compression[made:])
-    for method, name, count in zip(methods, stage_names(methods), counts, strict=True):
+    for method, name, count in list(zip(methods, names, counts, strict=True))[:-1]:
         made += count
         found.append(_behind(card, made, name, method) if count else _same(found[-1], name, method))
-    last = found.pop() if methods else _same(found[0], "trained", None)
-    shipped = replace(last, model=model, card=card, size=size_of(folder / f"{MODEL}.safetensors"))
+    name, last = (names[-1], methods[-1]) if methods else ("trained", None)
+    shipped = Stage(name, last, model, size, card, steps=len(card.architecture.compression))
     compared = [before(order, folder, card)] if isinstance(order.spec.baseline, JobBaseline) else []
     return [*compared, *found, shipped]
 
@@ -78,19 +87,20 @@ def before(order: RunOrder, folder: Path, card: ModelCard) -> Stage:
     return replace(_first(model, card, size_of(path / f"{MODEL}.safetensors"), own_card), name="baseline")
 
 
-def uncompressed(order: RunOrder, folder: Path, card: ModelCard) -> Stage:
+def uncompressed(order: RunOrder, folder: Path, card: ModelCard, size: Size | None = None) -> Stage:
     """As it was trained in this job; else as this job began with it: an earlier job's network, or initial weights.
 
-    Only the first has an accuracy: `baseline: none` promises that there is none before.
+    Only the first has an accuracy: `baseline: none` promises that there is none before. `size` is that of the trained
+    network's file where it has the same layers: that of initial weights is not counted then.
     """
     if (folder / f"{BASELINE}.safetensors").exists():
         model, own_card = rebuild(folder, BASELINE)
-        return _first(model, card, size_of(folder / f"{BASELINE}.safetensors"), own_card)
+        return replace(_first(model, card, size_of(folder / f"{BASELINE}.safetensors"), own_card), steps=0)
     if isinstance(order.spec.model, Checkpoint) and order.paths.model:
         path = Path(order.paths.model)
         return _first(rebuild(path)[0], card, size_of(path / f"{MODEL}.safetensors"))
     model = models.build_model(order, card.classes).to(DTYPES[card.dtype]).eval()
-    return _first(model, card, serialised_size(model))
+    return replace(_first(model, card, size or serialised_size(model)), steps=0)
 
 
 def size_of(path: Path) -> Size:
@@ -122,11 +132,11 @@ def _behind(card: ModelCard, steps: int, name: str, method: Compression) -> Stag
     """The trained network as it was after its first `steps`, built again: with weights that no figure depends on."""
     described = card.architecture.model_copy(update={"compression": card.architecture.compression[:steps]})
     model = architecture.assemble(described).to(DTYPES[card.dtype]).eval()
-    return Stage(name, method, model, serialised_size(model))
+    return Stage(name, method, model, serialised_size(model), steps=steps)
 
 
-def _same(before: Stage, name: str, method: Compression | None) -> Stage:
-    return Stage(name, method, before.model, before.size)
+def _same(before: Stage, name: str, method: Compression) -> Stage:
+    return replace(before, name=name, method=method, card=None)
 
 
 def _steps_before(order: RunOrder) -> int:

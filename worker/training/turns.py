@@ -10,7 +10,7 @@ from worker.training.shortage import ran_out
 
 FEWEST_RUNS, MOST_RUNS = 30, 200
 WARM_UP = 5
-BUDGET_S = {1: 0.6, 32: 1.0}
+BUDGET_S = {1: 0.3, 32: 0.6}
 """Seconds for each network, by batch size, after which the fewest runs are enough. Batch 1 takes them whatever they
 take."""
 PATIENCE_S = 1.5

@@ -142,3 +142,24 @@ def test_both_networks_are_timed_on_the_same_number_of_runs(order, loaded, tmp_p
     report = measure.measured(order)
     assert [each.runs for each in report.before.latency] == [each.runs for each in report.after.latency]
     assert np.isfinite(report.ratios.latency_p50)
+
+
+def test_a_job_without_methods_is_as_fast_and_as_large_as_it_was(tmp_path, loaded):
+    spec = JobSpec.model_validate({**SPEC, "compression": []}).resolved()
+    plain = RunOrder(spec=spec, paths=Paths(run_dir=str(tmp_path)))
+    finish(plain, loaded, "training", "model")
+    report = measure.measured(plain)
+    assert [each.name for each in report.stages] == ["uncompressed", "trained"]
+    assert report.before.latency == report.after.latency
+    assert report.stages[0].gzip_bytes == report.stages[1].gzip_bytes
+    assert {report.ratios.parameters, report.ratios.macs, report.ratios.latency_p50, report.ratios.file_bytes} == {1.0}
+
+
+def test_a_method_of_the_loop_is_as_fast_as_the_network_that_it_leaves(tmp_path, loaded):
+    methods = [{"kind": "depthwise_separable"}, {"kind": "saved_activations"}]
+    order = RunOrder(
+        spec=JobSpec.model_validate({**SPEC, "compression": methods}).resolved(), paths=Paths(run_dir=str(tmp_path))
+    )
+    finish(order, loaded, "training", "model")
+    uncompressed, separable, saved = measure.measured(order).stages
+    assert separable.latency == saved.latency != uncompressed.latency

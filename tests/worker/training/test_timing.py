@@ -35,7 +35,7 @@ def test_a_large_batch_that_is_slow_is_run_less_often_and_left_out_only_when_it_
     monkeypatch, longest_s, sizes
 ):
     monkeypatch.setattr(turns, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(turns, "BUDGET_S", {1: 0.6, 32: 0.0})
+    monkeypatch.setattr(turns, "BUDGET_S", {1: 0.3, 32: 0.0})
     monkeypatch.setattr(turns, "LONGEST_S", longest_s)
     network = nn.Conv2d(3, 4, 1).to(torch.float64)
     found = timing.interleaved({"only": network}, 3, (4, 4))
