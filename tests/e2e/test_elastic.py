@@ -17,7 +17,7 @@ def test_what_two_processes_began_one_finishes_where_there_is_no_second_device(
     own = new_place()
     own.start()
     api = Api(own)
-    job = api.submit(spec(5, distributed={"kind": kind, **ELASTIC}))
+    job = api.submit(spec(12, distributed={"kind": kind, **ELASTIC}))
     api.job_with_checkpoint(job)
     own.clean()  # everything dies at once, as when a host does
 

@@ -14,6 +14,7 @@ from tests.e2e.place import Api, Place, spec, wait_for
 
 pytestmark = pytest.mark.timeout(200)
 METHODS = {"depthwise_separable", "activation_compression"}
+EPOCHS = 5
 
 
 def running_for(place: Place, job: str) -> dict[int, str]:
@@ -41,8 +42,8 @@ def test_a_spec_can_be_tried_without_storing_it(api: Api) -> None:
 
 def test_a_job_goes_from_the_submit_to_the_checked_model_file(api: Api, place: Place) -> None:
     key = {"Idempotency-Key": "once"}
-    job = api.submit(spec(2, baseline={"kind": "train"}), **key)
-    assert api.submit(spec(2, baseline={"kind": "train"}), **key) == job
+    job = api.submit(spec(EPOCHS, baseline={"kind": "train"}), **key)
+    assert api.submit(spec(EPOCHS, baseline={"kind": "train"}), **key) == job
 
     done = api.final(job)
 
@@ -70,9 +71,9 @@ def check_events(api: Api, job: str) -> None:
 def check_metrics(api: Api, job: str) -> None:
     series = api.get(f"/v1/jobs/{job}/metrics", params={"max_points": 100_000})["series"]
     plan = next(e for e in api.get(f"/v1/jobs/{job}/events")["items"] if e["type"] == "plan")["data"]["plan"]
-    steps = 2 * plan["steps_per_epoch"]
+    epoch, steps = plan["steps_per_epoch"], EPOCHS * plan["steps_per_epoch"]
     assert series["train/loss"]["step"] == list(range(1, steps + 1))
-    assert series["val/accuracy"]["step"] == [steps // 2, steps]
+    assert series["val/accuracy"]["step"] == list(range(epoch, steps + 1, epoch))
     assert series["train/loss"]["value"][-1] < series["train/loss"]["value"][0]
 
 
@@ -157,7 +158,7 @@ def test_jobs_are_cancelled_while_queued_and_while_running(api: Api, place: Plac
 
 
 def test_a_job_whose_supervisor_is_killed_goes_on_from_its_checkpoint(api: Api, place: Place) -> None:
-    job = api.submit(spec(10))
+    job = api.submit(spec(20))
     api.job_with_checkpoint(job)
     (supervisor,) = [pid for pid, line in running_for(place, job).items() if "worker.supervisor" in line]
     os.kill(supervisor, signal.SIGKILL)

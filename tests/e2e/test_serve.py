@@ -33,7 +33,7 @@ def read_database(place: Place, query: str) -> list[tuple[object, ...]]:
 def test_an_attempt_outlives_a_killed_serve_and_finds_the_next_one(own: Place) -> None:
     own.start()
     api = Api(own)
-    job = api.submit(spec(4))
+    job = api.submit(spec(8))
     api.job_when(job, lambda shown: shown["phase"] == "training")
     old = own.processes()
     ranks = {pid for pid, line in old.items() if "worker.training " in line}  # without the warm parent
@@ -56,7 +56,7 @@ def test_an_attempt_outlives_a_killed_serve_and_finds_the_next_one(own: Place) -
 def test_ctrl_c_stops_everything_in_15_s_and_the_next_serve_goes_on(own: Place) -> None:
     own.start()
     api = Api(own)
-    job = api.submit(spec(5))
+    job = api.submit(spec(12))
     api.job_with_checkpoint(job)
 
     assert own.stop(signal.SIGINT) < 15

@@ -60,9 +60,9 @@ def spec(base: dict[str, Any], ranks: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("base", "learned"),
     [
-        pytest.param(SPEC, 0.8, id="plain", marks=pytest.mark.slow),  # the last two do it with more
-        pytest.param(MIXED, 0.95, id="mixed", marks=pytest.mark.slow),  # the next one mixes too
-        pytest.param(TAUGHT, 0.95, id="taught"),
+        pytest.param(SPEC, 0.8, id="plain", marks=pytest.mark.slow),  # the last one does it with more
+        pytest.param(MIXED, 0.95, id="mixed", marks=pytest.mark.slow),  # test_distributed mixes too
+        pytest.param(TAUGHT, 0.95, id="taught", marks=pytest.mark.slow),  # 50 s of a processor
         pytest.param(OPTIONS, 0.95, id="options"),
     ],
 )

@@ -18,21 +18,22 @@ RULES = {
     "after_mixup", "after_cutmix", "other_size",
     "not_measured",
     # between an option of training and the rest
-    "never_improves", "never_stops", "excludes_quantization", "duplicate",
+    "never_improves", "never_stops", "excludes_quantization", "duplicate", "needs_momentum",
     # between a way to distribute and the rest
     "not_with_fp64", "not_with_fp16", "not_with_gradual_pruning", "not_with_fsdp",
     # what only one of the two libraries has
-    "needs_tensorflow", "not_in_tensorflow", "option_of_torch", "other_framework",
+    "needs_tensorflow", "not_in_tensorflow", "option_of_torch", "other_framework", "no_width",
     # between the methods of compression
     "twice", "after_quantization", "excludes_saved_activations", "excludes_checkpointing", "excludes_energy",
     "excludes_svd", "needs_trained_weights", "after_random_weights", "after_gradual_pruning", "too_few_epochs",
+    "needs_energy_or_rank",
     "not_with_ptq",
     # between the jobs of a comparison
     "repeated", "too_many",
     "does_nothing", "larger_than_image", "too_many_pixels", "length", "range", "needs_scale", "excludes_scale",
     "incomplete",
 }  # fmt: skip
-"""Codes of the rules that no JSON Schema can say."""
+"""Codes of the rules that the JSON Schema of the document does not say."""
 
 
 @schemathesis.check
