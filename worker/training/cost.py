@@ -33,6 +33,7 @@ class Share:
     processes: int = 1
     halved: bool = False  # precision `auto` will be bf16
     moments: float = 1.0  # share of the optimizer's that it keeps
+    exchanged: int = 0  # copies of the gradients that it keeps for their exchange, beside DDP's buckets
     gathers: Literal["", "blocks", "everything"] = ""  # of weights that processes divide, what is whole at a time
 
 
@@ -129,14 +130,15 @@ def training_memory_bytes(
 
 
 def _of_weights(model: nn.Module, training: Training, share: Share, each_bytes: int) -> float:
-    """Weights and all that there is one of for each. DDP's buckets hold the gradients again. Where processes divide the
+    """Weights and all that there is one of for each. DDP's buckets hold the gradients again, and so may memory that the
 
-    weights: its rows of all, what is gathered at a time, and what autocast keeps in 16 bits for the backward pass.
+    processes share. Where they divide the weights: its rows of all, what is gathered at a time, and what autocast keeps
+    in 16 bits for the backward pass.
     """
     weights = sum(parameter.numel() for parameter in model.parameters())
     copies = 2 + moments(training) * share.moments + (training.ema is not None)
     if not share.gathers:
-        return each_bytes * weights * (copies + (share.processes > 1))
+        return each_bytes * weights * (copies + (share.processes > 1) + share.exchanged)
     whole = each_bytes * most_gathered(model, let_go=share.gathers == "blocks")
     halved = HALF_BYTES * weights if _compute_share(training, share) < 1 else 0
     return each_bytes * weights * copies / share.processes + whole + halved

@@ -15,6 +15,7 @@ from worker.training.attached import Course
 from worker.training.card import Scaling
 from worker.training.compressing import attach
 from worker.training.compression.distillation import teacher_cost
+from worker.training.distributed.ddp import copies_kept
 from worker.training.precision import Precision
 
 NO_SCALING = Scaling(mean=(0.0,), std=(1.0,))
@@ -48,8 +49,10 @@ def of_teacher(order: RunOrder, classes: Sequence[str], channels: int, largest_s
 def _share(order: RunOrder, largest_share: int) -> cost.Share:
     halved = order.device_kind == "cuda" and order.spec.training.precision == "auto"
     way = order.spec.distributed
-    divided = isinstance(way, Ddp) and way.zero_optimizer
-    share = cost.Share(largest_share, order.processes, halved, 1 / order.processes if divided else 1.0)
+    share = cost.Share(largest_share, order.processes, halved)
+    if isinstance(way, Ddp):
+        moments = 1 / order.processes if way.zero_optimizer else 1.0
+        return replace(share, moments=moments, exchanged=copies_kept(way, order.processes, order.device_kind))
     if isinstance(way, Fsdp) and order.processes > 1:
         return replace(share, gathers="blocks" if way.reshard_after_forward else "everything")
     return share

@@ -9,8 +9,9 @@ _CLASSES = ("OutOfMemoryError", "ResourceExhaustedError")
 """Of CUDA's allocator in torch, and of TensorFlow. The others, of torch 2.11 to 2.13, C++ and OpenCV, have texts."""
 _TEXTS = (
     "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc",
-    "alloc_failed", "insufficient memory",
+    "alloc_failed", "insufficient memory", "memoryerror",
 )  # fmt: skip
+# The last is Python's own, of which torch passes on the text where it was raised in a callback of torch's.
 _NO_ROOM_FOR_CODE = "could not create a primitive"
 """All that oneDNN says when there is no memory for a kernel's machine code; what it cannot compute, it names."""
 

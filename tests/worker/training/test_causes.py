@@ -15,6 +15,10 @@ from worker.training.errors import bad_spec
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."), "out_of_memory"),
         (RuntimeError("could not create a primitive"), "out_of_memory"),
+        (
+            RuntimeError("Got the following error when running the callback: MemoryError: <EMPTY MESSAGE>"),
+            "out_of_memory",
+        ),
         (RuntimeError("could not create a primitive descriptor for a convolution"), "internal"),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "lost_gpu"),
         (RuntimeError("[gloo/transport/tcp] Timed out waiting 1800000ms for recv operation"), "stalled"),

@@ -89,11 +89,13 @@ def test_the_activations_of_the_estimate_are_what_a_real_step_keeps():
 def test_the_estimate_follows_batch_optimizer_processes_and_precision():
     model = build("test_resnet")
 
-    def memory(images=8, processes=1, **training):
-        return training_memory_bytes(model, Training(**training), 3, (64, 64), Share(images, processes))
+    def memory(images=8, processes=1, exchanged=0, **training):
+        share = Share(images, processes, exchanged=exchanged)
+        return training_memory_bytes(model, Training(**training), 3, (64, 64), share)
 
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
     assert memory(optimizer=AdamW()) - memory(optimizer=Sgd()) == weights
     assert memory(processes=2) - memory() == weights
+    assert memory(processes=2, exchanged=2) - memory() == 3 * weights
     assert memory(images=16) > memory(images=8) > memory(images=8, precision="bf16")
     assert memory(precision="fp64") > 1.9 * memory(precision="fp32")

@@ -1,4 +1,4 @@
-"""PyTorch DistributedDataParallel: NCCL carries gradients between GPUs, gloo between CPU processes.
+"""PyTorch DistributedDataParallel: NCCL carries gradients between GPUs, shared memory or gloo between CPU processes.
 
 Running statistics of batch normalisation are each rank's own while training, and rank 0's are what is evaluated and
 saved, as DDP itself has it; but they are sent once an epoch instead of at every step.
@@ -15,6 +15,7 @@ from app.contract.distributed import Ddp
 from worker.training.distributed import Ranks, Seat
 from worker.training.distributed._compressed import Hook, hook
 from worker.training.distributed._group import GroupRanks
+from worker.training.distributed._shared_sum import average, copies
 
 
 class DdpRanks(GroupRanks):
@@ -35,10 +36,15 @@ class DdpRanks(GroupRanks):
             static_graph=self._spec.static_graph,
         )
         wrapped.broadcast_buffers = False  # the argument is deprecated in torch 2.13, its successor new there
-        self._hook = hook(self._spec.gradient_compression, self.device)
+        self._hook = self._hook_for(model)
         if self._hook:
             wrapped.register_comm_hook(self._hook.state, self._hook.exchange)
         return wrapped
+
+    def _hook_for(self, model: nn.Module) -> Hook | None:
+        if _adds_up_itself(self._spec, self.device.type):
+            return average(self, (weight for weight in model.parameters() if weight.requires_grad))
+        return hook(self._spec.gradient_compression, self.device)
 
     def apart(self, model: nn.Module) -> AbstractContextManager[None]:
         """DDP's own way to leave out the exchange."""
@@ -71,6 +77,15 @@ class DdpRanks(GroupRanks):
         """The same compression, on the same rank of as many; of buckets of another size, nothing fits."""
         if self._hook and memory and memory["bucket_mb"] == self._spec.bucket_mb:
             self._hook.recall(memory)
+
+
+def copies_kept(spec: Ddp, processes: int, device_kind: str) -> int:
+    """How many copies of its gradients a process keeps for the exchange, beside DDP's buckets."""
+    return copies(processes) if _adds_up_itself(spec, device_kind) else 0
+
+
+def _adds_up_itself(spec: Ddp, device_kind: str) -> bool:
+    return spec.gradient_compression == "none" and device_kind == "cpu"
 
 
 def build(spec: Ddp, seat: Seat) -> Ranks:
