@@ -96,8 +96,8 @@ class Work:
             self._save(None, stop=stop)
         stop = self.council.settle(position.step).stop
         with self.trainee.shown():
-            network, ranks, batches = self.trainee.network, self.site.ranks, material.validation_batches()
-            company = material.validation_company()
+            network, ranks, trained = self.trainee.network, self.site.ranks, self.trainee.micro_batch.largest_piece
+            batches, company = material.validation_batches(trained), material.validation_company(trained)
             score = evaluate(network, batches, ranks, material.precision, self.site.tick, company)
         self._close_epoch(score)
         self._save(score, stop=stop)
