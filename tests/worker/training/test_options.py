@@ -85,13 +85,16 @@ def test_training_that_makes_no_progress_ends_and_says_so_and_each_checkpoint_te
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # both ranks compile
-def test_a_compiled_run_computes_what_one_that_is_not_computes(warm: WarmParent, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"sync_batchnorm": True}], ids=["plain", "synchronised"])
+def test_a_compiled_run_computes_what_one_that_is_not_computes(
+    warm: WarmParent, tmp_path: Path, options: dict[str, Any]
+) -> None:
     plain, compiled = (
         warm.run(
             SPEC
             | {
                 "training": {"epochs": 2, "batch_size": 50, "precision": "fp64", "compile": choice},
-                "distributed": {"kind": "ddp", "processes": 2},
+                "distributed": {"kind": "ddp", "processes": 2} | options,
             },
             tmp_path / str(choice),
             meanwhile=trained(tmp_path / str(choice)),
