@@ -12,7 +12,6 @@ from torch import nn
 
 from app.contract.distributed import Fsdp
 from app.contract.job import JobSpec
-from tests.training_runs import WarmParent, trained
 from worker.training.compiling import Choice, Compiler, choose, make_room
 from worker.training.errors import RunFailure
 from worker.training.events import Reporter
@@ -110,30 +109,3 @@ def test_a_compiled_network_has_the_gradients_of_the_network_and_its_code_is_kep
         "4.bias",
     }
     assert sum(path.is_file() for path in (tmp_path / "cache/compiled").rglob("*")) > 3
-
-
-SETTLED = """
-from worker.training import phase
-settle = phase.settle
-def told(network, *rest):
-    hung = [name for name, layer in network.named_modules() if "forward" in vars(layer)]
-    Path(os.environ["SETTLED"]).write_text(str(len(hung)))
-    return settle(network, *rest)
-phase.settle = told
-"""
-
-
-def test_what_is_compiled_is_the_network_with_its_statistics_over_all_processes(
-    warm: WarmParent, tmp_path: Path
-) -> None:
-    """Else its first step would compile it again, outside of what tells a network that cannot be compiled."""
-    job = {
-        "dataset": {"kind": "builtin", "name": "digits"},
-        "model": {"kind": "timm", "name": "test_resnet"},
-        "augment": [{"kind": "resize", "size": [16, 16]}],
-        "training": {"epochs": 1, "batch_size": 600},
-        "distributed": {"kind": "ddp", "processes": 1, "sync_batchnorm": True},
-    }
-    told = {"TRAINYARD_TEST_CODE": SETTLED, "SETTLED": str(tmp_path / "settled")}
-    warm.run(job, tmp_path / "run", meanwhile=trained(tmp_path / "run"), **told)
-    assert int((tmp_path / "settled").read_text()) > 5
