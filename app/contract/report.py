@@ -60,7 +60,7 @@ class Stage(Measurement):
     )
     peak_memory_bytes: int | None = Field(
         None,
-        description="Measured peak of the first training process: of the GPU's memory, or the process's own on a CPU, "
+        description="Measured peak of the training process that took most: of its GPU's memory, or its own on a CPU, "
         "libraries included. Null where it was not trained in this attempt.",
     )
     accuracy_interval: tuple[Share, Share] | None = Field(

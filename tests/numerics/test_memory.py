@@ -57,3 +57,19 @@ def test_pieces_give_the_losses_and_weights_of_the_whole_batch(warm: WarmParent,
     for name, weight in ours.items():
         torch.testing.assert_close(weight, theirs[name], atol=1e-10, rtol=0)
     assert checkpoint.load(cut.newest_checkpoint).position.micro_batch == sizes[-1]
+
+
+@pytest.mark.slow
+def test_ranks_that_divide_the_weights_evaluate_as_many_images_as_they_have_memory_for(
+    warm: WarmParent, tmp_path: Path
+) -> None:
+    """4 images of a step take about 40 MiB on a rank; 128, as many as others score at a time, some 600 without it."""
+    made = SPEC | {
+        "dataset": SPEC["dataset"] | {"validation_fraction": 0.5},
+        "augment": [{"kind": "resize", "size": [160, 160]}],
+        "training": SPEC["training"] | {"epochs": 1, "batch_size": 8, "precision": "fp32"},
+        "distributed": {"kind": "fsdp", "processes": 2},
+    }
+    run = warm.run(made, tmp_path, meanwhile=trained(tmp_path), spare_bytes=300 << 20)
+    assert halvings(run) == []
+    assert len(run.metric("val/loss")) == 1

@@ -20,13 +20,13 @@ OFTEN = {"TRAINYARD_COUNCIL_S": "0.03"}  # seconds between the ranks' agreements
 
 
 def spec(ranks: int, optimizer: dict[str, Any]) -> dict[str, Any]:
-    """Pruned after epochs 1 and 2 of 4."""
+    """Pruned after epochs 1 and 2 of 4, and the average of the weights with them."""
     return {
         "dataset": {"kind": "builtin", "name": "digits", "validation_fraction": 0.5},
         "model": {"kind": "timm", "name": "test_resnet"},
         "augment": [{"kind": "random_crop", "size": [16, 16], "scale": [0.6, 1.0]}],
         "compression": [{"kind": "channel_pruning", "ratio": 2.0, "steps": 2, "until": 0.5}],
-        "training": {"epochs": 4, "batch_size": 36, "optimizer": optimizer},
+        "training": {"epochs": 4, "batch_size": 36, "optimizer": optimizer, "ema": {"decay": 0.9}},
         "distributed": {"kind": "ddp", "processes": ranks} if ranks > 1 else {"kind": "single"},
     }
 

@@ -99,26 +99,29 @@ class Material:
             images_NCHW, labels_N, partners = mix.mixed(*self._on_device(batch))
             yield self._share(images_NCHW, labels_N, step, partners)
 
-    def validation_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """This rank's part of the validation images, each once."""
-        images, size = len(self.loaded.validation), self._validation_batch
+    def validation_batches(self, trained: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """This rank's part of the validation images, each once. `trained`: how many images steps compute at a time."""
+        images, size = len(self.loaded.validation), self._scored(trained)
         mine = sampling.evaluation_shares(images, size, self.ranks.rank, self.ranks.world)
         for loaded in self.validation.evaluate(mine):
             yield self._on_device(loaded)
 
-    def validation_company(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def validation_company(self, trained: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches that this rank computes along, where others have more and all compute each one together: theirs."""
         if not self.ranks.sharded:
             return
-        size, images = self._validation_batch, len(self.loaded.validation)
+        size, images = self._scored(trained), len(self.loaded.validation)
         most, mine = (sampling.evaluation_shares(images, size, rank, self.ranks.world) for rank in (0, self.ranks.rank))
         for loaded in self.validation.evaluate(most[len(mine) :]):
             yield self._on_device(loaded)
 
-    @property
-    def _validation_batch(self) -> int:
-        """Images that one rank scores at once."""
-        return max(EVALUATION_BATCH, self.order.spec.training.batch_size) // self.ranks.world
+    def _scored(self, trained: int) -> int:
+        """Images that one rank scores at once. Where all compute each pass together, none can take smaller pieces when
+
+        its memory runs out: there as many as steps have memory for.
+        """
+        size = max(EVALUATION_BATCH, self.order.spec.training.batch_size) // self.ranks.world
+        return min(size, trained) if self.ranks.sharded else size
 
     def some_validation_images(self) -> torch.Tensor:
         """As evaluation shows them: uint8, N x H x W x C, on the host."""

@@ -1,4 +1,4 @@
-"""How much memory the first training process took at most, phase by phase: measured, beside the plan's estimate."""
+"""How much memory a training process took at most, phase by phase: measured, beside the plan's estimate."""
 
 import json
 import logging
@@ -27,15 +27,10 @@ def begin(device: "torch.device | None") -> None:
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
 
 
-def note(run_dir: Path, phase: str, device: "torch.device | None") -> None:
-    """Keep the peak since `begin` for the report. For the first rank, where steps were made since then: a run that goes
-    on from the end of a phase only loads what it trained, which tells nothing of training.
-    """
-    keep(run_dir, phase, _peak_bytes(device))
-
-
 def keep(run_dir: Path, phase: str, peak_bytes: int) -> None:
-    """The same of a peak that was measured in another way."""
+    """Keep a peak for the report: where steps were made since `begin`, for a run that goes on from the end of a phase
+    only loads what it trained, which tells nothing of training.
+    """
     known = read(run_dir) | {phase: peak_bytes}
     (run_dir / FILE).write_text(json.dumps(known), encoding="utf-8")
 
@@ -46,7 +41,8 @@ def read(run_dir: Path) -> dict[str, int]:
     return dict(json.loads(path.read_bytes())) if path.exists() else {}
 
 
-def _peak_bytes(device: "torch.device | None") -> int:
+def of_training(device: "torch.device | None") -> int:
+    """The peak since `begin`, in bytes: of the device's memory, or this process's own."""
     if device is not None and device.type == "cuda":
         import torch
 

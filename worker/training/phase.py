@@ -96,8 +96,8 @@ class Work:
             self._save(None, stop=stop)
         stop = self.council.settle(position.step).stop
         with self.trainee.shown():
-            network, ranks, batches = self.trainee.network, self.site.ranks, material.validation_batches()
-            company = material.validation_company()
+            network, ranks, trained = self.trainee.network, self.site.ranks, self.trainee.micro_batch.largest_piece
+            batches, company = material.validation_batches(trained), material.validation_company(trained)
             score = evaluate(network, batches, ranks, material.precision, self.site.tick, company)
         self._close_epoch(score)
         self._save(score, stop=stop)
@@ -198,7 +198,7 @@ def _as_saved(
     size, channels = site.order.spec.image_size, architecture.of(network).channels
     seen = scene_of(network, "", size, channels) if site.ranks.sharded else None
     trainee = _trainee(site, network, position)
-    trainee.methods = _methods(site, network, position.phase, seen)
+    trainee.methods = _methods(site, trainee, seen)
     if tensors:
         state.restore(site, trainee, tensors)
     return trainee, beginning
@@ -222,6 +222,7 @@ def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
     if site.ranks.sharded:
         sharing.tell(site, network)
     micro_batch = MicroBatch(material.largest_share, least_images(network), site.micro_batch)
+    synchronised = synced_batchnorm.hang(network, site.order.spec.distributed, site.ranks)  # so it is compiled with it
     wrapped = _settled(site, network, micro_batch)
     rate = optim.make_rate(training, material.steps_per_epoch)
     scale = 0.5**position.rollbacks
@@ -234,6 +235,7 @@ def _trainee(site: Site, network: nn.Module, position: Position) -> Trainee:
         rate=lambda step: rate(step) * scale,
         position=position,
         micro_batch=micro_batch,
+        methods=Methods(synchronised),
         max_gradient_norm=training.max_gradient_norm,
     )
 
@@ -249,20 +251,19 @@ def _settled(site: Site, network: nn.Module, micro_batch: MicroBatch) -> nn.Modu
         return settle(network, example, site.ranks, material.precision, compiler.compiled)
 
 
-def _methods(site: Site, network: nn.Module, phase: Phase, seen: Scene | None) -> Methods:
+def _methods(site: Site, trainee: Trainee, seen: Scene | None) -> Methods:
     """What takes part in the training of a network; in a baseline's, nothing of what the spec compresses with.
 
     `seen`: the network as it was before ranks divided its weights, where they do.
     """
-    order, material = site.order, site.material
-    synchronised = synced_batchnorm.hang(network, order.spec.distributed, site.ranks)
-    if phase == "baseline":
-        return Methods(synchronised)
+    order, material, network = site.order, site.material, trainee.network
+    if trainee.position.phase == "baseline":
+        return trainee.methods
     scaling = Scaling(mean=material.scaling.mean, std=material.scaling.std)
     course = Course(order, material.loaded.classes, scaling, material.precision, site.ranks.device, site.largest)
     channels = architecture.of(network).channels
     hung = attach(network, order.spec.compression, order.spec.image_size, channels, course, seen)
-    return Methods(synchronised | hung.attached)
+    return Methods(trainee.methods.attached | hung.attached)
 
 
 def _council(site: Site, position: Position, narrator: Narrator, published: int) -> Council:

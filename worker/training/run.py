@@ -40,8 +40,8 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
             peaks.begin(ranks.device)
             trainee = phase.train(site, name, start.checkpoint if name == begun else None)
             reach(Point.TRAINED_BEFORE_EXPORT)
-            if ranks.rank == 0 and trainee.position.step > (begun_at if name == begun else 0):
-                peaks.note(run_dir, name, ranks.device)
+            if trainee.position.step > (begun_at if name == begun else 0):
+                _keep_peak(site, name)
             _export(site, name, trainee)
     finally:
         material.close()
@@ -60,6 +60,13 @@ def _begun(site: Site, resumed: Path | None) -> tuple[Phase, int]:
     log.info(message)
     site.reporter.send(Noted, level="info", code="resumed", message=message, data={"step": position.step})
     return position.phase, position.step
+
+
+def _keep_peak(site: Site, name: Phase) -> None:
+    """Of the rank that took most: their shares of weights and images differ, and whether a job fits depends on all."""
+    told = site.gather({"peak_bytes": peaks.of_training(site.ranks.device)})
+    if site.ranks.rank == 0:
+        peaks.keep(site.run_dir, name, max(each["peak_bytes"] for each in told))
 
 
 def _export(site: Site, name: Phase, trainee: Trainee) -> None:

@@ -31,11 +31,24 @@ def test_359_images_are_two_batches_of_the_first_rank_and_one_of_the_second(shar
     own, company = [], []
     for rank in (0, 1):
         feed = fed(rank, sharded)
-        own.append([len(labels_N) for _, labels_N in feed.validation_batches()])
-        company.append([len(labels_N) for _, labels_N in feed.validation_company()])
+        own.append([len(labels_N) for _, labels_N in feed.validation_batches(feed.largest_share)])
+        company.append([len(labels_N) for _, labels_N in feed.validation_company(feed.largest_share)])
         feed.close()
     assert own == [[179, 1], [179]]
     assert company == ([[], [1]] if sharded else [[], []])
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+def test_ranks_that_compute_together_score_no_more_images_at_a_time_than_they_train_on(sharded: bool) -> None:
+    """Whose memory runs out could not take smaller pieces alone."""
+    own, company = [], []
+    for rank in (0, 1):
+        feed = fed(rank, sharded)
+        own.append([len(labels_N) for _, labels_N in feed.validation_batches(60)])
+        company.append([len(labels_N) for _, labels_N in feed.validation_company(60)])
+        feed.close()
+    assert own == ([[60, 60, 60], [60, 60, 59]] if sharded else [[179, 1], [179]])
+    assert company == [[], []]
 
 
 def test_what_is_computed_along_has_no_part_in_the_score() -> None:

@@ -85,13 +85,16 @@ def test_training_that_makes_no_progress_ends_and_says_so_and_each_checkpoint_te
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # both ranks compile
-def test_a_compiled_run_computes_what_one_that_is_not_computes(warm: WarmParent, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"sync_batchnorm": True}], ids=["plain", "synchronised"])
+def test_a_compiled_run_computes_what_one_that_is_not_computes(
+    warm: WarmParent, tmp_path: Path, options: dict[str, Any]
+) -> None:
     plain, compiled = (
         warm.run(
             SPEC
             | {
                 "training": {"epochs": 2, "batch_size": 50, "precision": "fp64", "compile": choice},
-                "distributed": {"kind": "ddp", "processes": 2},
+                "distributed": {"kind": "ddp", "processes": 2} | options,
             },
             tmp_path / str(choice),
             meanwhile=trained(tmp_path / str(choice)),
@@ -103,6 +106,28 @@ def test_a_compiled_run_computes_what_one_that_is_not_computes(warm: WarmParent,
     for name in ("train/loss", "val/loss"):
         assert len(plain.metric(name)) >= 2
         assert compiled.metric(name) == pytest.approx(plain.metric(name), abs=1e-8, rel=0)
+
+
+SETTLED = """
+from worker.training import phase
+settle = phase.settle
+def told(network, *rest):
+    hung = [name for name, layer in network.named_modules() if "forward" in vars(layer)]
+    Path(os.environ["SETTLED"]).write_text(str(len(hung)))
+    return settle(network, *rest)
+phase.settle = told
+"""
+
+
+def test_what_is_compiled_is_the_network_with_its_statistics_over_all_processes(
+    warm: WarmParent, tmp_path: Path
+) -> None:
+    """Else its first step would compile it again, outside of what tells a network that cannot be compiled."""
+    training = {"epochs": 1, "batch_size": 600}
+    job = SPEC | {"training": training, "distributed": {"kind": "ddp", "processes": 1, "sync_batchnorm": True}}
+    told = {"TRAINYARD_TEST_CODE": SETTLED, "SETTLED": str(tmp_path / "settled")}
+    warm.run(job, tmp_path / "run", meanwhile=trained(tmp_path / "run"), **told)
+    assert int((tmp_path / "settled").read_text()) > 5
 
 
 def test_the_plan_says_how_steps_will_be_computed() -> None:
