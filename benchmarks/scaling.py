@@ -1,6 +1,6 @@
 """What does exchanging gradients cost: two DDP processes beside two that do not talk, and one beside the bare loop?
 
-python -m benchmarks scaling [--rounds 7] [--network resnet18] [--size 64] [--batch 64] [--steps 8] [--quick]
+python -m benchmarks scaling [--rounds 7] [--network resnet18] [--size 64] [--batch 64] [--steps 12] [--wanted]
 
 Each contender is a group of forked processes with a thread each, and makes its steps through the project's own loop, on
 images that are there already. A round runs every contender once, in turns; times are those of the slowest process, from
@@ -14,7 +14,7 @@ import resource
 import socket
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing.synchronize import Barrier
@@ -49,6 +49,8 @@ WARM_UP = 3
 TWO, APART, ONE, BARE = "DDP, 2 processes", "2 processes, no exchange", "DDP, 1 process", "bare loop"
 LEAST, MOST_OVERHEAD = 0.9, 1.02
 """Targets: two processes to two that do not exchange, in images/s; one process to the bare loop, in time."""
+WANTED = (APART, TWO, ONE, BARE)
+"""The contenders of the targets."""
 
 
 @dataclass(frozen=True)
@@ -191,11 +193,11 @@ def measure_one(load: Load, contender: Contender) -> dict[str, float]:
     return {"images": images, "seconds": max(s for s, _ in told), "cpu_s": sum(s for _, s in told)}
 
 
-def measure(load: Load, rounds: int) -> dict[str, list[dict[str, float]]]:
-    """All contenders in turn, forwards and backwards."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+def measure(load: Load, rounds: int, names: Sequence[str]) -> dict[str, list[dict[str, float]]]:
+    """Contenders in turn, forwards and backwards."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for number in range(rounds):
-        for name in CONTENDERS if number % 2 == 0 else reversed(CONTENDERS):
+        for name in names if number % 2 == 0 else reversed(names):
             found[name].append(measure_one(load, CONTENDERS[name]))
             print(f"  round {number + 1}: {name:<34} {_rate(found[name][-1]):>8,.0f} images/s", flush=True)
     return found
@@ -240,13 +242,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="side of the images")
     parser.add_argument("--batch", type=int, default=64, help="images of each process in a step")
     parser.add_argument("--steps", type=int, default=12, help="counted steps of each process in a round")
+    parser.add_argument("--wanted", action="store_true", help="only the contenders of the targets")
     parser.add_argument("--quick", action="store_true", help="to see that it runs; the figures are worth nothing")
     given = parser.parse_args()
     if given.quick:
         given.rounds, given.network, given.size, given.batch, given.steps = 1, "test_resnet", 32, 8, 2
     load = Load(given.network, given.size, given.batch, given.steps)
     result = {"question": "what exchanging gradients costs", "settings": tables.settings(given)}
-    result |= summary(measure(load, given.rounds))
+    result |= summary(measure(load, given.rounds, WANTED if given.wanted else tuple(CONTENDERS)))
     for each in targets(result):
         print(each.row())
     if given.quick:

@@ -105,19 +105,20 @@ def _score(order: RunOrder, stage: Any) -> Score:
 
 
 def _latency(found: Sequence[Any]) -> dict[str, list[Latency]]:
-    """Of each network, compiled, by size of batch; all take turns."""
-    times: dict[str, list[Latency]] = {each.name: [] for each in found}
-    compiled = {each.name: _compiled(each.model) for each in found}
+    """Of each network, compiled, by size of batch; all take turns. Without a method there is but one: the last."""
+    timed = found if found[-1].method else found[-1:]
+    times: dict[str, list[Latency]] = {each.name: [] for each in timed}
+    compiled = {each.name: _compiled(each.model) for each in timed}
 
     def runs(batch_size: int) -> dict[str, turns.Run]:
         return {
             each.name: partial(compiled[each.name], np.zeros((batch_size, *each.model.input_shape[1:]), np.float32))
-            for each in found
+            for each in timed
         }
 
     for batch_size, name, times_s in turns.by_batch_size(runs):
         times[name].append(turns.latency(batch_size, times_s, "tensorflow"))
-    return times
+    return {each.name: times.get(each.name, times[found[-1].name]) for each in found}
 
 
 def _compiled(model: Any) -> Any:

@@ -339,3 +339,20 @@ answer = [all((ours[path] == theirs[path]).all() for path in ours), refused]
     assert refused[3] == "model.safetensors is not the file that was exported."
     assert refused[4].startswith("model.json is no card of a Keras network")
     assert json.loads((tmp_path / "model.json").read_text()) == {}
+
+
+LATENCY = """
+from app.contract.compression import DepthwiseSeparable
+from worker.tensorflow import architecture, measure
+from worker.tensorflow.architecture import Architecture
+from worker.tensorflow.stages import Stage
+described = Architecture(name="mobilenet_v2", width=0.35, channels=3, outputs=10, image_size=(32, 32))
+model = architecture.assemble(described)
+first = Stage("uncompressed", None, model, 1, 1)
+found = [measure._latency([first, Stage("last", method, model, 1, 1)]) for method in (None, DepthwiseSeparable())]
+answer = [each["uncompressed"] == each["last"] for each in found]
+"""
+
+
+def test_a_network_that_no_method_changed_is_timed_once(beside: Beside) -> None:
+    assert beside(LATENCY) == [True, False]
