@@ -31,7 +31,9 @@ class Single(Spec):
 
 
 class Ddp(Spec):
-    """PyTorch DistributedDataParallel: one process a device, gradients averaged (NCCL on GPUs, gloo on CPUs).
+    """PyTorch DistributedDataParallel: one process a device, gradients averaged.
+
+    NCCL carries them between GPUs, shared memory or gloo between CPU processes.
 
     The batch, the rate and the order of the samples stay what they are for any number of processes. So does the result,
     up to rounding, with networks that have no batch statistics or with `sync_batchnorm`.

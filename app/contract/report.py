@@ -60,8 +60,9 @@ class Stage(Measurement):
     )
     peak_memory_bytes: int | None = Field(
         None,
-        description="Measured peak of the training process that took most: of its GPU's memory, or its own on a CPU, "
-        "libraries included. Null where it was not trained in this attempt.",
+        description="Measured peak of the training process that took most: of its GPU's memory (with `mirrored`, the "
+        "first's), or its own on a CPU, libraries and what it shares with the other processes included. Null where it "
+        "was not trained in this attempt.",
     )
     accuracy_interval: tuple[Share, Share] | None = Field(
         None, description="95 % confidence (Wilson's score interval), for validation images drawn at random."

@@ -43,6 +43,12 @@ def told(trainee, share, ranks):
 loop._accumulate = told
 """
 
+BY_GLOO = """
+from worker.training.distributed import _shared_sum
+_shared_sum.MOST_RANKS = 1
+"""
+"""Gradients as more ranks exchange them, or those that cannot share memory."""
+
 
 STEPS = 100
 SHORT = 45
@@ -82,9 +88,9 @@ def seen(run: Run, ranks: int) -> dict[int, Counter[int]]:
     return found
 
 
-def trained_on(warm: WarmParent, folder: Path, job: dict[str, Any]) -> Run:
-    """A run to the end of its training."""
-    told = {"TRAINYARD_TEST_CODE": SEEN, "SEEN": f"{folder}.seen"}
+def trained_on(warm: WarmParent, folder: Path, job: dict[str, Any], code: str = "") -> Run:
+    """A run to the end of its training. `code` is run in each rank before."""
+    told = {"TRAINYARD_TEST_CODE": SEEN + code, "SEEN": f"{folder}.seen"}
     return warm.run(job, folder, meanwhile=trained(folder), **told)
 
 
@@ -129,7 +135,7 @@ def test_a_rank_that_has_no_images_in_the_last_steps_computes_along(warm: WarmPa
     one, two = (spec(ranks, 4, 1, MIXED, SHORT) for ranks in (1, 2))
     for job in (one, two):  # statistics of 3 images blow rounding up tenfold a step, where weights move fast
         job["training"]["optimizer"] |= {"learning_rate": 1e-5}
-    ours, theirs = trained_on(warm, tmp_path / "one", one), trained_on(warm, tmp_path / "two", two)
+    ours, theirs = trained_on(warm, tmp_path / "one", one), trained_on(warm, tmp_path / "two", two, BY_GLOO)
     assert_same(ours, theirs, ranks=2)
     assert (4 + train_images(ours) % 4) // 2 < 2 * 2, "or each rank has 2 images of its own"
 

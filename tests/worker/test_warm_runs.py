@@ -10,6 +10,7 @@ import pytest
 from tests.worker.warm_parents import PROGRAM, address, parent_of
 from worker import processes, records
 from worker.warm.code import OWN
+from worker.warm.parent import MOST_GROWTH_BYTES, Span
 
 
 @pytest.fixture
@@ -305,3 +306,14 @@ def test_a_parent_that_cannot_be_noted_down_is_not_left_running(home, keep, capl
     assert not [pid for pid in children if b"worker.warm.parent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     note.rmdir()
     parent_of(home, eventually)
+
+
+def test_a_parent_that_has_served_long_or_has_grown_makes_room_for_another():
+    assert Span(attempts=1, hours=1).over() is None
+    assert Span(attempts=0, hours=1).over() == "it has served its number of attempts"
+    assert Span(attempts=1, hours=0).over() == "it is old"
+    young = Span(attempts=1, hours=1)
+    held = bytearray(b"1") * (MOST_GROWTH_BYTES + (32 << 20))
+    assert young.over() == "it has grown"
+    del held
+    assert young.over() is None

@@ -59,12 +59,12 @@ def _code(error: BaseException) -> tuple[FailureCode, str]:
         return FailureCode.CRASHED, "The ranks have no port to meet at. "
     if isinstance(error, ConnectionError):
         return FailureCode.CRASHED, f"{PEER_LOST}. "
-    if isinstance(error, RuntimeError):
-        return _code_of_torch(error)
+    if isinstance(error, RuntimeError) or type(error).__module__.startswith("tensorflow."):
+        return _code_of_library(error)
     return FailureCode.INTERNAL, ""
 
 
-def _code_of_torch(error: RuntimeError) -> tuple[FailureCode, str]:
+def _code_of_library(error: BaseException) -> tuple[FailureCode, str]:
     text = str(error).lower()
     if any(part.lower() in text for part in _LOST_GPU):
         return FailureCode.LOST_GPU, ""
@@ -75,7 +75,7 @@ def _code_of_torch(error: RuntimeError) -> tuple[FailureCode, str]:
     return FailureCode.INTERNAL, ""
 
 
-def _is_of_collective(error: RuntimeError) -> bool:
+def _is_of_collective(error: BaseException) -> bool:
     """Where torch was never loaded, the error is none of its own."""
     dist = sys.modules.get("torch.distributed")
     return dist is not None and isinstance(error, dist.DistError)

@@ -28,6 +28,7 @@ from worker.training import (
     state,
     synced_batchnorm,
 )
+from worker.training.allocation import give_back
 from worker.training.architecture import Applied
 from worker.training.attached import Course, Methods
 from worker.training.card import Scaling
@@ -61,12 +62,12 @@ def train(site: Site, phase: Phase, resumed: Path | None) -> Trainee:
     while True:
         work = _begin(site, phase, source, rollbacks)
         try:
-            trainee = work.to_the_end()
-            trainee.finish()
-            return trainee
+            return work.to_the_end()
         except Diverging as trouble:
             rollbacks = work.trainee.position.rollbacks + 1
             source = _step_back(site, phase, resumed, rollbacks, trouble)
+        del work  # what it holds would stay beside its successor's
+        give_back(site.ranks.device)
 
 
 @dataclass
@@ -83,6 +84,7 @@ class Work:
         """All epochs that are left."""
         while not self.verdicts.is_over(self.trainee.position):
             self._epoch()
+        self.trainee.finish()
         return self.trainee
 
     def _epoch(self) -> None:

@@ -6,7 +6,19 @@ from pathlib import Path
 from app.contract.events import DataRead, Noted, Phase, PhaseBegun
 from app.contract.faults import Point, reach
 from app.contract.work import RunOrder
-from worker.training import checkpoint, earlier, export, memory, notes, peaks, phase, reference, skipped, whole
+from worker.training import (
+    allocation,
+    checkpoint,
+    earlier,
+    export,
+    memory,
+    notes,
+    peaks,
+    phase,
+    reference,
+    skipped,
+    whole,
+)
 from worker.training.board import Board
 from worker.training.card import BASELINE, MODEL, Scaling
 from worker.training.distributed import Ranks
@@ -37,16 +49,22 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     try:
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
-            peaks.begin(ranks.device)
-            trainee = phase.train(site, name, start.checkpoint if name == begun else None)
-            reach(Point.TRAINED_BEFORE_EXPORT)
-            if trainee.position.step > (begun_at if name == begun else 0):
-                _keep_peak(site, name)
-            _export(site, name, trainee)
+            _train(site, name, *((start.checkpoint, begun_at) if name == begun else (None, 0)))
     finally:
         material.close()
         if saver:
             saver.close()
+
+
+def _train(site: Site, name: Phase, resumed: Path | None, begun_at: int) -> None:
+    """One phase. Nothing of it is left in memory for the next: not its moments, averages, or buckets."""
+    allocation.give_back(site.ranks.device)
+    peaks.begin(site.ranks.device)
+    trainee = phase.train(site, name, resumed)
+    reach(Point.TRAINED_BEFORE_EXPORT)
+    if trainee.position.step > begun_at:
+        _keep_peak(site, name)
+    _export(site, name, trainee)
 
 
 def _begun(site: Site, resumed: Path | None) -> tuple[Phase, int]:

@@ -30,6 +30,6 @@ def ran_out(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    native = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    native = isinstance(error, RuntimeError) or type(error).__module__.startswith(("cv2", "tensorflow."))
     text = str(error).lower()
     return native and (text == _NO_ROOM_FOR_CODE or any(part in text for part in _TEXTS))

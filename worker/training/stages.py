@@ -73,7 +73,7 @@ def stages(order: RunOrder, folder: Path) -> list[Stage]:
         made += count
         found.append(_behind(card, made, name, method) if count else _same(found[-1], name, method))
     name, last = (names[-1], methods[-1]) if methods else ("trained", None)
-    shipped = Stage(name, last, model, size, card, steps=len(card.architecture.compression))
+    shipped = Stage(name, last, model, size, card, _steps(card))
     compared = [before(order, folder, card)] if isinstance(order.spec.baseline, JobBaseline) else []
     return [*compared, *found, shipped]
 
@@ -95,12 +95,13 @@ def uncompressed(order: RunOrder, folder: Path, card: ModelCard, size: Size | No
     """
     if (folder / f"{BASELINE}.safetensors").exists():
         model, own_card = rebuild(folder, BASELINE)
-        return replace(_first(model, card, size_of(folder / f"{BASELINE}.safetensors"), own_card), steps=0)
+        return _first(model, card, size_of(folder / f"{BASELINE}.safetensors"), own_card, _steps(own_card))
     if isinstance(order.spec.model, Checkpoint) and order.paths.model:
         path = Path(order.paths.model)
-        return _first(rebuild(path)[0], card, size_of(path / f"{MODEL}.safetensors"))
+        model, earlier_card = rebuild(path)
+        return _first(model, card, size_of(path / f"{MODEL}.safetensors"), steps=_steps(earlier_card))
     model = models.build_model(order, card.classes).to(DTYPES[card.dtype]).eval()
-    return replace(_first(model, card, size or serialised_size(model)), steps=0)
+    return _first(model, card, size or serialised_size(model), steps=0)
 
 
 def size_of(path: Path) -> Size:
@@ -124,8 +125,14 @@ def _sizes(pieces: Iterable[bytes | memoryview]) -> Size:
     return Size(plain, packed + len(packer.flush()))
 
 
-def _first(model: nn.Module, card: ModelCard, size: Size, own_card: ModelCard | None = None) -> Stage:
-    return Stage("uncompressed", None, model.to(DTYPES[card.dtype]), size, own_card)
+def _first(
+    model: nn.Module, card: ModelCard, size: Size, own_card: ModelCard | None = None, steps: int | None = None
+) -> Stage:
+    return Stage("uncompressed", None, model.to(DTYPES[card.dtype]), size, own_card, steps)
+
+
+def _steps(card: ModelCard) -> int:
+    return len(card.architecture.compression)
 
 
 def _behind(card: ModelCard, steps: int, name: str, method: Compression) -> Stage:
@@ -142,7 +149,7 @@ def _same(before: Stage, name: str, method: Compression) -> Stage:
 def _steps_before(order: RunOrder) -> int:
     """What earlier jobs had made of the network that this one began with."""
     if isinstance(order.spec.model, Checkpoint) and order.paths.model:
-        return len(read_card(Path(order.paths.model)).architecture.compression)
+        return _steps(read_card(Path(order.paths.model)))
     return 0
 
 

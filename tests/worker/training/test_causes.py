@@ -6,6 +6,9 @@ import torch
 from worker.training.causes import explain, is_consequence
 from worker.training.errors import bad_spec
 
+OfTensorFlow = type("InternalError", (Exception,), {"__module__": "tensorflow.python.framework.errors_impl"})
+"""As TensorFlow has them: no RuntimeError, and no class of its own for these."""
+
 
 @pytest.mark.parametrize(
     ("error", "code"),
@@ -20,6 +23,9 @@ from worker.training.errors import bad_spec
             "out_of_memory",
         ),
         (RuntimeError("could not create a primitive descriptor for a convolution"), "internal"),
+        (OfTensorFlow("Failed to allocate scratch buffer: CUDA_ERROR_OUT_OF_MEMORY: out of memory"), "out_of_memory"),
+        (OfTensorFlow("CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected"), "lost_gpu"),
+        (OfTensorFlow("Graph execution error"), "internal"),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "lost_gpu"),
         (RuntimeError("[gloo/transport/tcp] Timed out waiting 1800000ms for recv operation"), "stalled"),
         (RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:1"), "crashed"),

@@ -111,6 +111,11 @@ def test_a_network_that_starts_from_an_earlier_job_is_compared_with_that_jobs_mo
     assert report.before.file_bytes == (tmp_path / "earlier/model.safetensors").stat().st_size
     assert report.after.parameters < report.before.parameters
 
+    same = RunOrder(spec=JobSpec.model_validate(spec | {"compression": []}).resolved(), paths=paths)
+    finish(same, loaded, "training", "model")
+    report = measure.measured(same)
+    assert report.before.latency == report.after.latency
+
 
 def test_a_file_that_answers_otherwise_than_the_trained_network_is_not_verified(order, loaded, tmp_path):
     finish(order, loaded, "training", "model")

@@ -36,9 +36,10 @@ class DdpRanks(GroupRanks):
             static_graph=self._spec.static_graph,
         )
         wrapped.broadcast_buffers = False  # the argument is deprecated in torch 2.13, its successor new there
-        self._hook = self._hook_for(model)
-        if self._hook:
-            wrapped.register_comm_hook(self._hook.state, self._hook.exchange)
+        found = self._hook_for(model)
+        if found:
+            wrapped.register_comm_hook(found.state, found.exchange)
+        self._hook = found if found and found.state else None  # memory that is shared goes with the network
         return wrapped
 
     def _hook_for(self, model: nn.Module) -> Hook | None:
