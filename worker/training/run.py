@@ -49,6 +49,8 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
     try:
         for name in site.phases[site.phases.index(begun) :]:
             reporter.send(PhaseBegun, phase=name)
+            if name != begun:  # not on the way to a run's first step: it takes tens of milliseconds
+                allocation.give_back(ranks.device)
             _train(site, name, *((start.checkpoint, begun_at) if name == begun else (None, 0)))
     finally:
         material.close()
@@ -57,8 +59,7 @@ def run(order: RunOrder, ranks: Ranks, board: Board, reporter: Reporter, start: 
 
 
 def _train(site: Site, name: Phase, resumed: Path | None, begun_at: int) -> None:
-    """One phase. Nothing of it is left in memory for the next: not its moments, averages, or buckets."""
-    allocation.give_back(site.ranks.device)
+    """One phase. It holds nothing when it returns: no moments, averages, or buckets."""
     peaks.begin(site.ranks.device)
     trainee = phase.train(site, name, resumed)
     reach(Point.TRAINED_BEFORE_EXPORT)
